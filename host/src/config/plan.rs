@@ -1,0 +1,357 @@
+//! The pipeline as planned: every value resolved, no `Option` that means "not checked yet".
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+
+use crate::record::Kind;
+
+/// A whole pipeline file, resolved with profile, `--set` and environment.
+#[derive(Clone, Debug)]
+pub struct Pipeline {
+    pub name: String,
+    /// The file it was read from; relative paths in it are resolved against its folder already.
+    pub file: PathBuf,
+    pub profile: Option<String>,
+    /// `None`: the topic is fed by others.
+    pub source: Option<SourcePlan>,
+    pub topic: TopicPlan,
+    pub stages: Vec<StagePlan>,
+    pub sinks: Vec<SinkPlan>,
+    pub dead_letters: DeadLettersPlan,
+    pub tests: Vec<TestPlan>,
+}
+
+#[derive(Clone, Debug)]
+pub struct SourcePlan {
+    pub kind: SourceKind,
+    pub schedule: Schedule,
+    /// Records of one poll, which are one page and one publish.
+    pub records_per_poll: u32,
+    /// Stop after so many records, counted over restarts; `None` goes on for ever.
+    pub records: Option<u64>,
+    /// What a payload looks like, for `check`: JSON text.
+    pub sample: Option<String>,
+    /// The longest a response may take, and its largest size in bytes.
+    pub timeout: Duration,
+    pub response_bytes_max: u64,
+}
+
+#[derive(Clone, Debug)]
+pub enum SourceKind {
+    RandomUser(RandomUserPlan),
+    Http(HttpPlan),
+    File(FilePlan),
+    Generator(GeneratorPlan),
+}
+
+impl SourceKind {
+    pub fn name(&self) -> &'static str {
+        match self {
+            SourceKind::RandomUser(_) => "randomuser",
+            SourceKind::Http(_) => "http",
+            SourceKind::File(_) => "file",
+            SourceKind::Generator(_) => "generator",
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct RandomUserPlan {
+    pub url: url::Url,
+    pub seed: String,
+    pub nat: Vec<String>,
+    /// The API ignores `gender` when a seed is given, so the source filters after the fetch.
+    pub gender: Option<String>,
+    pub inc: Vec<String>,
+    pub exc: Vec<String>,
+}
+
+#[derive(Clone, Debug)]
+pub struct HttpPlan {
+    pub url: url::Url,
+    pub method: String,
+    /// Values may be secrets.
+    pub headers: Vec<(String, SecretString)>,
+    pub query: Vec<(String, SecretString)>,
+    pub body: Option<String>,
+    /// Dotted path to the list of records in the response; empty: the response itself is the list (or one record).
+    pub records_at: String,
+    pub next: NextPage,
+}
+
+/// How the next page is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NextPage {
+    /// The same request at each poll.
+    Same,
+    /// A query parameter counts pages from `first`.
+    Page { parameter: String, first: u64 },
+    /// A query parameter counts records.
+    Offset { parameter: String },
+    /// A value in the response (dotted path) goes into a query parameter.
+    Token { parameter: String, at: String },
+    /// A URL in the response (dotted path), on the same host.
+    Link { at: String },
+}
+
+#[derive(Clone, Debug)]
+pub struct FilePlan {
+    /// Newline-delimited JSON.
+    pub path: PathBuf,
+}
+
+#[derive(Clone, Debug)]
+pub struct GeneratorPlan {
+    pub seed: String,
+}
+
+/// When the source is polled.
+#[derive(Clone, Debug)]
+pub struct Schedule {
+    pub trigger: Trigger,
+    /// How long one run polls; `None`: without end.
+    pub run_for: Option<Duration>,
+    /// Up to so much is added to each wait, at random.
+    pub jitter: Duration,
+}
+
+#[derive(Clone, Debug)]
+pub enum Trigger {
+    /// Poll, wait, poll. Zero polls without a pause.
+    Every(Duration),
+    /// Start a run at these times; within a run, poll every `every`.
+    Cron { pattern: String, every: Duration },
+}
+
+#[derive(Clone, Debug)]
+pub struct TopicPlan {
+    pub name: String,
+    pub at: TopicAddress,
+    /// Payload field that becomes the record's key.
+    pub key: Option<String>,
+    pub partitions: u32,
+    pub retention: Retention,
+    pub null_value: NullValue,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TopicAddress {
+    Embedded,
+    Kafka { brokers: Vec<String> },
+}
+
+/// What the topic may keep of what the position has passed. Whichever is reached first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    pub age: Option<Duration>,
+    pub bytes: Option<u64>,
+}
+
+/// What a record without a value means.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NullValue {
+    #[default]
+    Reject,
+    Drop,
+    Delete,
+}
+
+#[derive(Clone, Debug)]
+pub struct StagePlan {
+    pub name: String,
+    pub plugin: PluginPath,
+    pub settings: BTreeMap<String, String>,
+    pub limits: Limits,
+    pub grants: Grants,
+    /// What follows this `messages` stage looks like, for `check`: JSON text.
+    pub sample: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PluginPath {
+    /// A directory that is built from source by `dev` and `build`.
+    Directory(PathBuf),
+    /// A component, ready to run.
+    Component(PathBuf),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Linear memory of the instance, bytes.
+    pub memory_bytes: u64,
+    /// CPU time of one call.
+    pub batch_time: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { memory_bytes: 256 << 20, batch_time: Duration::from_secs(2) }
+    }
+}
+
+/// What a plugin may reach. Nothing unless named.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grants {
+    pub http: Vec<String>,
+    pub env: Vec<String>,
+    pub read: Vec<PathBuf>,
+}
+
+#[derive(Clone, Debug)]
+pub struct SinkPlan {
+    pub name: String,
+    pub at: SinkAddress,
+    /// Make keyspace and table where absent.
+    pub create: bool,
+    /// Columns in file order; empty for a byte sink that writes whole records.
+    pub columns: Vec<SinkColumn>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SinkAddress {
+    /// `<keyspace>.<table>` in the store.
+    Embedded {
+        table: String,
+    },
+    Cassandra {
+        hosts: Vec<String>,
+        table: String,
+    },
+    File {
+        path: PathBuf,
+    },
+    Stdout,
+    /// Another topic in the store.
+    Topic {
+        name: String,
+    },
+    Null,
+    /// For tests: rows are kept in this process.
+    Memory {
+        name: String,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SinkColumn {
+    pub column: String,
+    /// The field that feeds it.
+    pub field: String,
+    pub cql: CqlType,
+    pub key: Option<KeyRole>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum KeyRole {
+    Partition,
+    Clustering,
+}
+
+/// A CQL type that a field kind can become.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CqlType {
+    Text,
+    Uuid,
+    Int,
+    BigInt,
+    Float,
+    Double,
+    Boolean,
+    Timestamp,
+    Date,
+    Blob,
+}
+
+impl CqlType {
+    pub const ALL: [CqlType; 10] = [
+        CqlType::Text,
+        CqlType::Uuid,
+        CqlType::Int,
+        CqlType::BigInt,
+        CqlType::Float,
+        CqlType::Double,
+        CqlType::Boolean,
+        CqlType::Timestamp,
+        CqlType::Date,
+        CqlType::Blob,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            CqlType::Text => "text",
+            CqlType::Uuid => "uuid",
+            CqlType::Int => "int",
+            CqlType::BigInt => "bigint",
+            CqlType::Float => "float",
+            CqlType::Double => "double",
+            CqlType::Boolean => "boolean",
+            CqlType::Timestamp => "timestamp",
+            CqlType::Date => "date",
+            CqlType::Blob => "blob",
+        }
+    }
+
+    /// Whether a field of this kind can feed a column of this type. Values may still be refused row by row (a text that is no uuid).
+    pub fn accepts(self, kind: Kind) -> bool {
+        match self {
+            CqlType::Text => matches!(kind, Kind::Text | Kind::Json),
+            CqlType::Uuid => matches!(kind, Kind::Text | Kind::Bytes),
+            CqlType::Int | CqlType::BigInt => kind == Kind::Int,
+            CqlType::Float | CqlType::Double => matches!(kind, Kind::Float | Kind::Int),
+            CqlType::Boolean => kind == Kind::Boolean,
+            CqlType::Timestamp => kind == Kind::Timestamp,
+            CqlType::Date => matches!(kind, Kind::Timestamp | Kind::Text),
+            CqlType::Blob => matches!(kind, Kind::Bytes | Kind::Text | Kind::Json),
+        }
+    }
+
+    /// The kind that a payload field is read as when only the sink asks for it.
+    pub fn natural_kind(self) -> Kind {
+        match self {
+            CqlType::Text | CqlType::Uuid => Kind::Text,
+            CqlType::Int | CqlType::BigInt => Kind::Int,
+            CqlType::Float | CqlType::Double => Kind::Float,
+            CqlType::Boolean => Kind::Boolean,
+            CqlType::Timestamp | CqlType::Date => Kind::Timestamp,
+            CqlType::Blob => Kind::Bytes,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct DeadLettersPlan {
+    /// More than `percent` of the last `of` decided records stops the pipeline; `None` never does.
+    pub stop_when: Option<StopWhen>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StopWhen {
+    pub percent: f64,
+    pub of: u32,
+}
+
+/// A `[[test]]` case of the file: one payload in, what must come of it.
+#[derive(Clone, Debug)]
+pub struct TestPlan {
+    pub name: String,
+    /// JSON payload.
+    pub input: serde_json::Value,
+    pub expect: TestExpectation,
+}
+
+#[derive(Clone, Debug)]
+pub enum TestExpectation {
+    /// These fields have these values at the end of the chain.
+    Fields(serde_json::Map<String, serde_json::Value>),
+    Dropped,
+    Deleted,
+    /// Rejected with a reason that contains this text.
+    Rejected(String),
+}

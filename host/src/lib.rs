@@ -1,0 +1,14 @@
+//! Tidemill: an embedded host for stream pipelines whose transforms are WebAssembly plugins.
+//!
+//! Modules stand in the order in which a record meets them; `host/README.md` is the map.
+
+pub mod config;
+pub mod pipeline;
+pub mod plugin;
+pub mod record;
+pub mod sink;
+pub mod source;
+pub mod status;
+pub mod store;
+pub mod topic;
+pub mod transform;

@@ -1,0 +1,74 @@
+//! Plugins: WebAssembly components in a sandbox. Engine, compiled plugins and their instances.
+//!
+//! Everything here is synchronous and runs on worker threads, never on an I/O thread (invariant 7 names what a guest cannot do).
+
+use std::collections::BTreeMap;
+
+use crate::config::plan::Limits;
+use crate::record::{Column, Contract, Message, Place, Rejection};
+
+/// Which interface a plugin exports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum World {
+    Fields,
+    Messages,
+}
+
+/// What an instance is started with.
+#[derive(Clone, Debug, Default)]
+pub struct InstanceConfig {
+    /// The stage's name: where its log lines come from.
+    pub stage: String,
+    pub settings: BTreeMap<String, String>,
+    pub limits: Limits,
+}
+
+/// What a `fields` plugin made of a batch; checked against its contract already.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct FieldsOutcome {
+    /// In the order of `contract.writes`.
+    pub columns: Vec<Column>,
+    pub dropped: Vec<u32>,
+    pub deleted: Vec<u32>,
+    /// Ascending by row.
+    pub rejected: Vec<Rejection>,
+}
+
+/// What a `messages` plugin made of one message.
+#[derive(Clone, Debug, PartialEq)]
+pub enum MessageOutcome {
+    Unchanged,
+    Emit(Message),
+    EmitMany(Vec<Message>),
+    Drop,
+    Reject(String),
+}
+
+/// A message on its way into a `messages` plugin.
+#[derive(Clone, Debug)]
+pub struct Incoming {
+    pub message: Message,
+    pub place: Place,
+}
+
+/// Why a call gave no outcome. After any but `Retry` and `Failed` the instance is dead.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    /// Something outside is not ready; no record is to blame.
+    #[error("not ready: {0}")]
+    Retry(String),
+    /// The plugin says the batch cannot be processed: find the record to blame.
+    #[error("{0}")]
+    Failed(String),
+    #[error("trap: {0}")]
+    Trap(String),
+    /// CPU time of the call.
+    #[error("ran for more than {} ms of CPU time", .0.as_millis())]
+    OutOfTime(std::time::Duration),
+    #[error("asked for more than {} MiB of memory", .0 >> 20)]
+    OutOfMemory(u64),
+    /// The outcome breaks the contract (row count, kinds, ends, UTF-8, row numbers).
+    #[error("broke its contract: {0}")]
+    Malformed(String),
+}

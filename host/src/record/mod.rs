@@ -1,0 +1,14 @@
+//! What flows: records in batches, and their fields as typed columns.
+//!
+//! The field types are those of the plugin contract (`wit/v0.1`), so that columns cross the boundary to a guest
+//! without being converted.
+
+mod batch;
+mod column;
+mod field;
+mod outcome;
+
+pub use batch::{Batch, Header, Message, Place, RecordRef};
+pub use column::{Buffer, Column, Columns, Values};
+pub use field::{Contract, Field, Kind, OwnField};
+pub use outcome::{Rejection, RowOutcome};

@@ -1,0 +1,118 @@
+//! Where results go. All rows are bound for all sinks before any is written, so that one that cannot be bound rejects its record.
+
+pub mod bind;
+
+use async_trait::async_trait;
+
+use crate::record::{Batch, Columns, Message, Place};
+use crate::store;
+
+/// What leaves the chain, row by row: the input of binding.
+pub struct Emitted<'a> {
+    pub batch: &'a Batch,
+    /// Row → record of the batch. Several rows may come of one record; they ascend.
+    pub origins: &'a [u32],
+    /// Rows to be deleted from the tables, ascending.
+    pub deleted: &'a [u32],
+    /// Columns by field name: what stages wrote and what was projected for the sinks.
+    pub columns: &'a Columns,
+    /// Write time of each row, µs.
+    pub write_times: &'a [i64],
+    /// Whole records with the written fields set at their paths, as JSON; made only where a byte sink asks for them.
+    pub messages: Option<&'a [Message]>,
+}
+
+/// Values in the shape of the sink's column types.
+#[derive(Clone, Debug, PartialEq)]
+pub enum BoundValues {
+    Text(crate::record::Buffer),
+    Uuid(Vec<[u8; 16]>),
+    Int(Vec<i32>),
+    BigInt(Vec<i64>),
+    Float(Vec<f32>),
+    Double(Vec<f64>),
+    Boolean(Vec<bool>),
+    /// ms since 1970.
+    Timestamp(Vec<i64>),
+    /// Days since 1970-01-01.
+    Date(Vec<i32>),
+    Blob(crate::record::Buffer),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct BoundColumn {
+    pub values: BoundValues,
+    /// Ascending.
+    pub nulls: Vec<u32>,
+}
+
+/// Rows for a table, columns in the order of the sink's plan.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Rows {
+    pub columns: Vec<BoundColumn>,
+    pub places: Vec<Place>,
+    /// µs.
+    pub write_times: Vec<i64>,
+    /// Rows that are deletes: only their key columns count. Ascending.
+    pub deleted: Vec<u32>,
+}
+
+impl Rows {
+    pub fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+}
+
+/// Everything a sink was given of one batch, ready to be written.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Bound {
+    Rows(Rows),
+    /// For byte sinks.
+    Messages(Vec<(Place, Message)>),
+    /// For the null sink.
+    Nothing {
+        rows: usize,
+    },
+}
+
+/// A record that cannot be bound: the record of the batch and why, with column and value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BindRejection {
+    pub record: u32,
+    pub reason: String,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Back off and write the same again, for ever.
+    #[error("{0}")]
+    Transient(String),
+    #[error("{0}")]
+    Full(String),
+    /// The sink as a whole is wrong (no such table): the pipeline stops.
+    #[error("{0}")]
+    Systemic(String),
+}
+
+#[async_trait]
+pub trait Sink: Send + Sync {
+    fn name(&self) -> &str;
+
+    /// Whether binding needs [`Emitted::messages`].
+    fn wants_messages(&self) -> bool;
+
+    /// Binds every row or says which records cannot be. CPU only, called on a worker thread. Records in `rejections` of
+    /// another sink are left out by a second call without them.
+    fn bind(&self, emitted: &Emitted<'_>) -> Result<Bound, Vec<BindRejection>>;
+
+    /// The write as part of a transaction of `store`, when this sink lives there; `Err` gives the rows back.
+    fn join(&self, store: &store::Store, bound: Bound) -> Result<store::Write, Bound>;
+
+    /// Writes and confirms, durable when it returns. Idempotent for tables. Records that the server refuses for their own
+    /// sake come back as rejections (their place and reason).
+    async fn write(&self, bound: &Bound) -> Result<Vec<(Place, String)>, Error>;
+}

@@ -1,0 +1,154 @@
+//! What the host tells of itself. Stages hold a [`Reporter`] and write; the page and the API hold snapshots and read.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use crate::topic::Figures;
+
+/// All of the status at one moment. Serialised as it is by `/api/status`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Snapshot {
+    pub pipeline: String,
+    /// One word: `starting`, `running`, `paused`, `waiting`, `draining`, `stopped`, `failed`.
+    pub state: String,
+    /// Why, when it is not simply running.
+    pub reason: Option<String>,
+    /// ms since 1970 of the start and of this snapshot.
+    pub started_ms: i64,
+    pub at_ms: i64,
+    pub source: Option<SourceStatus>,
+    pub topic: TopicStatus,
+    pub partitions: BTreeMap<u32, PartitionStatus>,
+    pub stages: Vec<StageStatus>,
+    pub sinks: Vec<SinkStatus>,
+    pub dead_letters: u64,
+    /// Sum over partitions, counted once per offset.
+    pub totals: Figures,
+    /// Delivered records per second over the last 10 seconds.
+    pub records_per_second: f64,
+    /// Alarms in force, each with its way out.
+    pub alarms: Vec<String>,
+    /// The latest rows that were written, newest first, at most 20: column → JSON.
+    pub latest: Vec<serde_json::Map<String, serde_json::Value>>,
+    pub rss_bytes: u64,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct SourceStatus {
+    pub kind: String,
+    /// Set when the generator stands in for a source that cannot be reached: why.
+    pub stand_in_for: Option<String>,
+    /// `polling`, `waiting`, `paused`, `backing off`, `held back`, `exhausted`, `failed`.
+    pub state: String,
+    pub last_error: Option<String>,
+    pub polls: u64,
+    pub records: u64,
+    pub bytes: u64,
+    pub retries: u64,
+    pub next_poll_ms: Option<i64>,
+    pub notes: Vec<String>,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct TopicStatus {
+    pub name: String,
+    pub at: String,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct PartitionStatus {
+    pub next: i64,
+    pub end: i64,
+    pub lag: i64,
+    pub generation: u64,
+    pub figures: Figures,
+    /// `delivering`, `idle`, `backing off`, `stopped`.
+    pub state: String,
+    pub last_error: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct StageStatus {
+    pub name: String,
+    pub plugin: String,
+    pub digest: String,
+    pub world: String,
+    pub language: String,
+    pub generation: u64,
+    pub rows: u64,
+    pub rejected: u64,
+    pub dropped: u64,
+    pub traps: u64,
+    pub micros_per_record: f64,
+    pub records_per_second: f64,
+    pub memory_bytes: u64,
+    pub last_error: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct SinkStatus {
+    pub name: String,
+    pub at: String,
+    pub rows: u64,
+    pub retries: u64,
+    pub in_flight: u64,
+    /// Write time of the last batch, ms.
+    pub last_write_ms: f64,
+    pub state: String,
+    pub last_error: Option<String>,
+}
+
+/// Where stages write what they do; cheap to clone. Called per batch, never per record.
+#[derive(Clone, Default)]
+pub struct Reporter(Arc<Mutex<Snapshot>>);
+
+impl Reporter {
+    pub fn update(&self, change: impl FnOnce(&mut Snapshot)) {
+        change(&mut self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
+    }
+
+    pub fn snapshot(&self) -> Snapshot {
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+    }
+}
+
+/// What a person may ask of a running pipeline; the API's other half, implemented by the pipeline.
+#[async_trait]
+pub trait Control: Send + Sync {
+    async fn pause(&self) -> anyhow::Result<()>;
+    async fn resume(&self) -> anyhow::Result<()>;
+    async fn poll_now(&self) -> anyhow::Result<()>;
+    async fn drain(&self) -> anyhow::Result<()>;
+    /// Newest first.
+    async fn runs(&self, limit: usize) -> anyhow::Result<Vec<Run>>;
+    async fn dead_letters(&self, limit: usize) -> anyhow::Result<Vec<crate::topic::DeadLetter>>;
+    async fn dead_letter(&self, place: crate::record::Place) -> anyhow::Result<Option<crate::topic::DeadLetter>>;
+    /// Through the present code, at the record's own write time. `Ok(None)`: it passed; `Ok(Some(reason))`: it was rejected again.
+    async fn replay(&self, place: crate::record::Place, force: bool) -> anyhow::Result<Option<String>>;
+    async fn discard(&self, place: crate::record::Place) -> anyhow::Result<bool>;
+}
+
+/// What one poll of the source did.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Run {
+    pub id: i64,
+    pub started_ms: i64,
+    pub duration_ms: f64,
+    /// Seed and page, or what else the page is called.
+    pub what: String,
+    pub records: u64,
+    pub bytes: u64,
+    pub retries: u64,
+    /// `ok`, or the last error when the poll was given up.
+    pub result: String,
+}

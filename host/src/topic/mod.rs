@@ -1,0 +1,240 @@
+//! The durable, partitioned, replayable log between source and stages, and what is kept with it: cursor, positions,
+//! generations and dead letters.
+//!
+//! Ingest holds a [`Publisher`], deliver holds a [`Consumer`]; they know nothing of each other.
+
+pub mod embedded;
+
+use std::ops::Range;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use crate::record::{Batch, Header, Message, Place};
+use crate::store;
+
+/// From which offset on which generation decides, and the time its rows are written at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Boundary {
+    /// First offset under it.
+    pub first: i64,
+    pub generation: u64,
+    /// Write time of `first`, µs since 1970.
+    pub time: i64,
+}
+
+impl Boundary {
+    /// The write time of a record at or above `first`: it belongs to the offset, so a redelivery writes the same cells.
+    pub fn write_time(&self, offset: i64) -> i64 {
+        self.time + (offset - self.first)
+    }
+}
+
+/// Counted once per offset and saved with the position, so that no redelivery or restart changes them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Figures {
+    pub emitted: u64,
+    pub dropped: u64,
+    pub deleted: u64,
+    pub rejected: u64,
+}
+
+/// How far a partition is settled, and what decides from there on. One value, saved in one step.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
+    /// The next offset to deliver: all below it is settled.
+    pub next: i64,
+    /// No row at or beyond it has been written.
+    pub reach: i64,
+    /// The boundary in force at `next` and all above it, ascending.
+    pub boundaries: Vec<Boundary>,
+    pub figures: Figures,
+}
+
+impl Position {
+    /// The boundary that decides `offset`, which must not lie below the first one.
+    pub fn boundary_of(&self, offset: i64) -> Option<&Boundary> {
+        self.boundaries.iter().rev().find(|boundary| boundary.first <= offset)
+    }
+}
+
+/// Where a source stands, opaque to the topic: it moves only together with the records it stands for (invariant 6).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cursor(pub serde_json::Value);
+
+/// Which code and settings a generation consists of, canonical so that equal content is one generation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GenerationContent {
+    pub stages: Vec<GenerationStage>,
+    /// What else decides a row: sink columns, `null-value`.
+    pub bindings: serde_json::Value,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GenerationStage {
+    pub name: String,
+    /// SHA-256 of the component, hex; its bytes are in [`store::components`].
+    pub digest: String,
+    pub settings: std::collections::BTreeMap<String, String>,
+    pub limits: crate::config::plan::Limits,
+}
+
+/// A rejected record with all that is needed to show, replay or discard it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadLetter {
+    pub place: Place,
+    pub key: Option<Vec<u8>>,
+    pub value: Option<Vec<u8>>,
+    pub headers: Vec<Header>,
+    /// The record's own, ms.
+    pub timestamp: i64,
+    pub reason: String,
+    /// `None`: the host rejected it before or after the stages.
+    pub stage: Option<String>,
+    /// Digest of that stage's component.
+    pub digest: Option<String>,
+    pub generation: u64,
+    /// µs.
+    pub write_time: i64,
+    pub host: String,
+}
+
+/// One settled stretch of a partition, saved in one step.
+pub struct Save {
+    pub position: Position,
+    /// The offsets that this save settles; dead letters in it that are not listed again are removed.
+    pub settled: Range<i64>,
+    pub dead_letters: Vec<DeadLetter>,
+    /// Writes of sinks that live in the topic's own store, to be in the same transaction. Empty unless [`Topic::joins`].
+    pub with: Vec<store::Write>,
+}
+
+/// What a consumer tells.
+pub enum Event {
+    /// This host delivers the partition from now on. `None`: nothing was ever delivered; start at the first offset.
+    Assigned { partition: u32, position: Option<Position>, first: i64 },
+    /// Records of an assigned partition, from where the last batch ended.
+    Batch(Batch),
+    /// Everything appended so far was handed out; sent once each time the end is reached.
+    End { partition: u32, next: i64 },
+    /// The partition goes to another host: settle or give up what is in flight, then drop `release`.
+    Revoked { partition: u32, release: tokio::sync::oneshot::Sender<()> },
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It may pass: back off and try again; nothing was changed.
+    #[error("{0}")]
+    Transient(String),
+    /// No room: appends and saves wait until there is some.
+    #[error("{0}")]
+    Full(String),
+    /// Another host has taken over.
+    #[error("another host polls the source now")]
+    Fenced,
+    /// The position lies outside what the topic still holds.
+    #[error("partition {partition}: offset {wanted} is asked for, but the topic holds {first}..{end}")]
+    OutOfRange { partition: u32, wanted: i64, first: i64, end: i64 },
+    /// It will not pass by itself.
+    #[error("{0}")]
+    Fatal(String),
+}
+
+/// What was published.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Published {
+    pub records: u64,
+    pub bytes: u64,
+}
+
+/// The ends of one partition.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ends {
+    pub partition: u32,
+    /// The first offset still held.
+    pub first: i64,
+    /// One past the last.
+    pub end: i64,
+    pub bytes: u64,
+}
+
+#[async_trait]
+pub trait Topic: Send + Sync {
+    /// Waits until this host is the one that polls the source.
+    async fn publisher(&self) -> Result<Box<dyn Publisher>, Error>;
+
+    async fn consumer(&self, window: Window) -> Result<Box<dyn Consumer>, Error>;
+
+    /// Whether [`Save::with`] is possible: `Some` with the store that saves go to.
+    fn joins(&self) -> Option<store::Store>;
+
+    async fn ends(&self) -> Result<Vec<Ends>, Error>;
+
+    /// Positions as saved, by partition.
+    async fn positions(&self) -> Result<Vec<(u32, Position)>, Error>;
+
+    /// All claimed generations, ascending.
+    async fn generations(&self) -> Result<Vec<(u64, GenerationContent)>, Error>;
+
+    /// The number of the newest generation if its content equals this one, else a new number, saved.
+    async fn claim_generation(&self, content: &GenerationContent) -> Result<u64, Error>;
+
+    /// Dead letters by place, ascending, at most `limit` from `after` on.
+    async fn dead_letters(&self, after: Option<Place>, limit: usize) -> Result<Vec<DeadLetter>, Error>;
+
+    async fn dead_letter(&self, place: Place) -> Result<Option<DeadLetter>, Error>;
+
+    async fn dead_letter_count(&self) -> Result<u64, Error>;
+
+    /// Removes a dead letter after its replay or by wish, and leaves a receipt by place. `with` is in the same step where the topic joins.
+    async fn resolve_dead_letter(&self, place: Place, how: Resolution, with: Vec<store::Write>) -> Result<bool, Error>;
+}
+
+/// How a dead letter came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "how")]
+pub enum Resolution {
+    Replayed { generation: u64 },
+    Discarded,
+}
+
+/// How much may be handed out and not yet settled, per partition.
+#[derive(Clone, Copy, Debug)]
+pub struct Window {
+    pub batch_records_max: usize,
+    pub batch_bytes_max: usize,
+    /// Batches handed out beyond the one being worked on.
+    pub batches_ahead: usize,
+    /// How long an append may wait to be read together with others; zero hands out at once.
+    pub linger: Duration,
+}
+
+impl Default for Window {
+    fn default() -> Window {
+        Window { batch_records_max: 2_000, batch_bytes_max: 4 << 20, batches_ahead: 2, linger: Duration::ZERO }
+    }
+}
+
+#[async_trait]
+pub trait Publisher: Send {
+    async fn cursor(&mut self) -> Result<Option<Cursor>, Error>;
+
+    /// Publishes a page and the cursor behind it in one step (invariant 6). Waits while unread records fill the topic.
+    async fn publish(&mut self, page: Vec<Message>, cursor: Cursor) -> Result<Published, Error>;
+}
+
+#[async_trait]
+pub trait Consumer: Send {
+    /// The next event. Cancel-safe.
+    async fn next(&mut self) -> Result<Event, Error>;
+
+    /// Where saves go; cheap to clone, usable from other tasks while `next` waits.
+    fn saver(&self) -> std::sync::Arc<dyn Saver>;
+}
+
+#[async_trait]
+pub trait Saver: Send + Sync {
+    /// Durable when it returns. A save for a partition that this host no longer holds is refused with [`Error::Fenced`].
+    async fn save(&self, partition: u32, save: Save) -> Result<(), Error>;
+}
