@@ -7,8 +7,10 @@ mod batch;
 mod column;
 mod field;
 mod outcome;
+mod text;
 
 pub use batch::{Batch, Header, Message, Place, RecordRef};
 pub use column::{Buffer, Column, Columns, Values};
 pub use field::{Contract, Field, Kind, OwnField};
 pub use outcome::{Rejection, RowOutcome};
+pub use text::escape;

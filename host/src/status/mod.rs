@@ -1,5 +1,7 @@
 //! What the host tells of itself. Stages hold a [`Reporter`] and write; the page and the API hold snapshots and read.
 
+pub mod logs;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 

@@ -1,0 +1,89 @@
+//! The command line: one file per verb.
+//!
+//! A verb is a file with `pub struct Args` (clap, with an example in its `after_help`) and
+//! `pub fn run(args: Args, out: &Output) -> Result<Done, Failure>`. To add one: `mod <verb>;`, a variant of [`Verb`] whose doc
+//! comment is its line in the help, and an arm in [`Verb::run`]. A verb is listed only once it works.
+//!
+//! What a verb prints for people goes through [`Output::line`], so that `--json` stays one envelope and a closed pipe is no
+//! panic; text that came out of a record goes through [`crate::record::escape`].
+
+mod completions;
+mod output;
+mod pipeline;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{ArgAction, CommandFactory, Parser, Subcommand};
+
+pub use output::{Done, Exit, Failure, OrExit, Output, Progress, Tone};
+pub use pipeline::PipelineArgs;
+
+use crate::status::logs;
+
+/// The whole command line, for completions and for tests that walk over all verbs.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+#[derive(Parser)]
+#[command(
+    name = "tidemill",
+    version,
+    about = "Stream records through WebAssembly plugins into tables",
+    disable_help_subcommand = true,
+    arg_required_else_help = true,
+    after_help = "Exit codes: 0 ok, 1 failed, 2 the pipeline or the usage is wrong, 3 the environment is.\n\
+                  `tidemill <verb> --help` shows an example of each."
+)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(clap::Args)]
+struct Global {
+    /// Print one JSON envelope {command, ok, summary, result, error} instead of text
+    #[arg(long, global = true)]
+    json: bool,
+    /// Log errors only
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    quiet: bool,
+    /// Log more; twice for everything
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    verbose: u8,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Print the completion script of a shell
+    Completions(completions::Args),
+}
+
+impl Verb {
+    fn run(self, out: &Output) -> Result<Done, Failure> {
+        match self {
+            Verb::Completions(args) => completions::run(args, out),
+        }
+    }
+}
+
+/// Parses, sets up logging, runs the verb and turns what came of it into text or an envelope, and an exit code.
+pub fn run(args: Vec<OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(&args) {
+        Ok(cli) => cli,
+        Err(refused) => return output::usage(&args, &refused),
+    };
+    let command = args.iter().skip(1).filter_map(|arg| arg.to_str()).find(|arg| !arg.starts_with('-')).unwrap_or_default();
+    let verbosity = match (cli.global.quiet, cli.global.verbose) {
+        (true, _) => logs::Verbosity::Errors,
+        (false, 0) => logs::Verbosity::Normal,
+        (false, 1) => logs::Verbosity::More,
+        (false, _) => logs::Verbosity::Everything,
+    };
+    let out = Output::new(command, cli.global.json, cli.global.quiet, logs::start(verbosity));
+    let finished = cli.verb.run(&out);
+    out.finish(finished)
+}
