@@ -1,1 +1,5 @@
-//! The two legs, which meet at the topic and know nothing of each other: ingest and deliver.
+//! Where the two legs are put together: ingest (source to topic) and deliver (topic to sinks).
+
+pub mod boundary;
+pub mod crash;
+pub mod tracker;

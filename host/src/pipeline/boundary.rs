@@ -1,0 +1,159 @@
+//! Which generation decides an offset, and at what time its rows are written (delivery §2 and §3).
+//!
+//! Invariant 2: what a predecessor may have written is decided by the boundaries it saved; a changed generation begins above that.
+//! Invariant 5: write times belong to offsets and only grow along a partition.
+
+use crate::record::Batch;
+use crate::topic::{Boundary, Position};
+
+/// Write times that are so far behind the clock get a new boundary, so that a person's own changes to a table behave as expected.
+pub const LAG_MAX_MICROS: i64 = 10_000_000;
+
+/// The boundaries of one partition during one assignment: those inherited, and those that begin as batches come.
+#[derive(Debug)]
+pub struct Course {
+    boundaries: Vec<Boundary>,
+    /// Decides from `floor` on.
+    generation: u64,
+    /// Below it rows may have been written already, by a predecessor or by this assignment: no boundary may begin there.
+    floor: i64,
+}
+
+impl Course {
+    /// Goes on from a saved position. `None`: nothing was ever delivered.
+    pub fn resume(position: Option<&Position>, generation: u64) -> Course {
+        let Some(position) = position else {
+            return Course { boundaries: Vec::new(), generation, floor: i64::MIN };
+        };
+        let floor = position.reach.max(position.next);
+        // Above `reach` nothing was written, so what was planned there binds nobody.
+        let boundaries = position.boundaries.iter().copied().filter(|boundary| boundary.first <= floor).collect();
+        Course { boundaries, generation, floor }
+    }
+
+    /// Lets another generation decide from the next batch on.
+    pub fn change(&mut self, generation: u64) {
+        self.generation = generation;
+    }
+
+    /// Cuts a batch where one boundary gives way to the next, and begins new ones where they are due. `now` in µs.
+    pub fn cut(&mut self, mut batch: Batch, now: i64) -> Vec<(Boundary, Batch)> {
+        let mut pieces = Vec::with_capacity(1);
+        while let Some(&first) = batch.offsets().first() {
+            let boundary = if first < self.floor { self.in_force(first) } else { None };
+            let (boundary, rest) = match boundary {
+                Some(boundary) => {
+                    let above = self.boundaries.iter().map(|b| b.first).find(|above| *above > first);
+                    (boundary, batch.split_off(above.map_or(self.floor, |above| above.min(self.floor))))
+                }
+                None => (self.due(first, now), Batch::new(batch.partition())),
+            };
+            self.floor = self.floor.max(batch.offsets().last().map_or(first, |last| last + 1));
+            pieces.push((boundary, batch));
+            batch = rest;
+        }
+        pieces
+    }
+
+    fn in_force(&self, offset: i64) -> Option<Boundary> {
+        self.boundaries.iter().rev().find(|boundary| boundary.first <= offset).copied()
+    }
+
+    /// The boundary for an offset at which a new one may begin.
+    fn due(&mut self, first: i64, now: i64) -> Boundary {
+        let before = self.in_force(first);
+        if let Some(before) = before
+            && before.generation == self.generation
+            && now - before.write_time(first) <= LAG_MAX_MICROS
+        {
+            return before;
+        }
+        let time = before.map_or(now, |before| now.max(before.write_time(first)));
+        let boundary = Boundary { first, generation: self.generation, time };
+        // Batches ascend, so older ones are not asked for again.
+        self.boundaries = before.into_iter().filter(|before| before.first < first).chain([boundary]).collect();
+        boundary
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::RecordRef;
+    use crate::topic::Figures;
+
+    fn batch(offsets: impl IntoIterator<Item = i64>) -> Batch {
+        let mut batch = Batch::new(0);
+        for offset in offsets {
+            batch.push(RecordRef { offset, timestamp: 0, key: None, value: None, headers: &[] });
+        }
+        batch
+    }
+
+    fn cut(course: &mut Course, offsets: impl IntoIterator<Item = i64>, now: i64) -> Vec<(Boundary, Vec<i64>)> {
+        course.cut(batch(offsets), now).into_iter().map(|(boundary, batch)| (boundary, batch.offsets().to_vec())).collect()
+    }
+
+    fn position(next: i64, reach: i64, boundaries: &[(i64, u64, i64)]) -> Position {
+        let boundaries = boundaries.iter().map(|&(first, generation, time)| Boundary { first, generation, time }).collect();
+        Position { next, reach, boundaries, figures: Figures::default() }
+    }
+
+    #[test]
+    fn a_new_partition_begins_at_its_first_record_at_the_present_time() {
+        let mut course = Course::resume(None, 1);
+        let begun = Boundary { first: 7, generation: 1, time: 1_000 };
+        assert_eq!(cut(&mut course, [7, 9], 1_000), [(begun, vec![7, 9])]);
+        assert_eq!(cut(&mut course, [10], 1_000 + LAG_MAX_MICROS), [(begun, vec![10])]);
+    }
+
+    #[test]
+    fn times_that_lag_begin_a_new_boundary_and_never_go_back() {
+        let mut course = Course::resume(None, 1);
+        cut(&mut course, [0], 1_000);
+        let later = 1_002 + LAG_MAX_MICROS;
+        assert_eq!(cut(&mut course, [1], later), [(Boundary { first: 1, generation: 1, time: later }, vec![1])]);
+        // The clock goes back; a swap then takes the time that the boundary before would have used.
+        course.change(2);
+        assert_eq!(cut(&mut course, [2], 5), [(Boundary { first: 2, generation: 2, time: later + 1 }, vec![2])]);
+    }
+
+    #[test]
+    fn after_an_unclean_end_a_changed_generation_begins_at_reach() {
+        let mut course = Course::resume(Some(&position(10, 15, &[(0, 1, 100), (12, 2, 500)])), 3);
+        assert_eq!(
+            cut(&mut course, 10..20, 1_000),
+            [
+                (Boundary { first: 0, generation: 1, time: 100 }, vec![10, 11]),
+                (Boundary { first: 12, generation: 2, time: 500 }, vec![12, 13, 14]),
+                (Boundary { first: 15, generation: 3, time: 1_000 }, vec![15, 16, 17, 18, 19]),
+            ]
+        );
+    }
+
+    #[test]
+    fn what_was_planned_above_reach_is_planned_anew() {
+        let mut course = Course::resume(Some(&position(10, 10, &[(0, 1, 100), (30, 2, 500)])), 1);
+        assert_eq!(cut(&mut course, [10, 40], 200), [(Boundary { first: 0, generation: 1, time: 100 }, vec![10, 40])]);
+    }
+
+    #[test]
+    fn below_reach_a_lag_begins_nothing() {
+        let mut course = Course::resume(Some(&position(10, 12, &[(0, 1, 100)])), 1);
+        let now = 10 * LAG_MAX_MICROS;
+        assert_eq!(
+            cut(&mut course, 10..14, now),
+            [
+                (Boundary { first: 0, generation: 1, time: 100 }, vec![10, 11]),
+                (Boundary { first: 12, generation: 1, time: now }, vec![12, 13]),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_boundary_at_reach_itself_holds_if_it_fits() {
+        let saved = (10, 1, 700);
+        let mut course = Course::resume(Some(&position(10, 10, &[(0, 1, 100), saved])), 1);
+        assert_eq!(cut(&mut course, [10], 800), [(Boundary { first: 10, generation: 1, time: 700 }, vec![10])]);
+    }
+}
