@@ -2,4 +2,7 @@
 
 pub mod boundary;
 pub mod crash;
+pub mod drain;
+pub mod generation;
 pub mod tracker;
+pub mod worker;

@@ -41,6 +41,15 @@ impl Buffer {
     pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
         (0..self.rows()).map(|row| self.get(row))
     }
+
+    /// The named rows, in that order.
+    pub fn select(&self, rows: &[u32]) -> Buffer {
+        let mut selected = Buffer::with_capacity(rows.len(), 0);
+        for row in rows {
+            selected.push(self.get(*row as usize));
+        }
+        selected
+    }
 }
 
 /// The values of a column, one per row, also for rows that are null (any value there).
@@ -97,6 +106,22 @@ impl Values {
         }
     }
 
+    /// The named rows, in that order.
+    pub fn select(&self, rows: &[u32]) -> Values {
+        fn pick<T: Copy>(values: &[T], rows: &[u32]) -> Vec<T> {
+            rows.iter().map(|row| values[*row as usize]).collect()
+        }
+        match self {
+            Values::Text(buffer) => Values::Text(buffer.select(rows)),
+            Values::Bytes(buffer) => Values::Bytes(buffer.select(rows)),
+            Values::Json(buffer) => Values::Json(buffer.select(rows)),
+            Values::Booleans(values) => Values::Booleans(pick(values, rows)),
+            Values::Ints(values) => Values::Ints(pick(values, rows)),
+            Values::Timestamps(values) => Values::Timestamps(pick(values, rows)),
+            Values::Floats(values) => Values::Floats(pick(values, rows)),
+        }
+    }
+
     /// Adds a row that has no value; the caller lists it in [`Column::nulls`].
     pub fn push_null(&mut self) {
         match self {
@@ -140,6 +165,15 @@ impl Column {
     pub fn is_null(&self, row: usize) -> bool {
         !self.nulls.is_empty() && u32::try_from(row).is_ok_and(|row| self.nulls.binary_search(&row).is_ok())
     }
+
+    /// The named rows, ascending.
+    pub fn select(&self, rows: &[u32]) -> Column {
+        let nulls = match self.nulls.is_empty() {
+            true => Vec::new(),
+            false => (0u32..).zip(rows).filter(|(_, row)| self.is_null(**row as usize)).map(|(at, _)| at).collect(),
+        };
+        Column { values: self.values.select(rows), nulls }
+    }
 }
 
 /// Columns by field name, all with the same number of rows.
@@ -161,5 +195,10 @@ impl Columns {
 
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Column)> {
         self.0.iter().map(|(name, column)| (name.as_str(), column))
+    }
+
+    /// The named rows, ascending.
+    pub fn select(&self, rows: &[u32]) -> Columns {
+        Columns(self.0.iter().map(|(name, column)| (name.clone(), column.select(rows))).collect())
     }
 }

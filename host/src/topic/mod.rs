@@ -101,6 +101,7 @@ pub struct DeadLetter {
 }
 
 /// One settled stretch of a partition, saved in one step.
+#[derive(Clone)]
 pub struct Save {
     pub position: Position,
     /// The offsets that this save settles; dead letters in it that are not listed again are removed.

@@ -1,5 +1,7 @@
 //! The chain: projection, stages in order, and the search for the record to blame.
 
+use std::collections::BTreeMap;
+
 use crate::record::{Columns, Contract, Message, RowOutcome};
 
 /// What a chain made of a batch.
@@ -17,6 +19,27 @@ pub struct Transformed {
     pub messages: Option<Vec<Message>>,
     /// By stage, in order.
     pub stages: Vec<StageFigures>,
+}
+
+impl Transformed {
+    /// Rejects records after the stages, each with its reason: none of their rows stays.
+    pub fn reject(&mut self, refused: &BTreeMap<u32, String>) {
+        for (record, reason) in refused {
+            self.outcomes[*record as usize] = RowOutcome::Rejected { stage: None, reason: reason.clone() };
+        }
+        let kept: Vec<u32> =
+            (0u32..).zip(&self.origins).filter(|(_, record)| !refused.contains_key(record)).map(|(row, _)| row).collect();
+        self.deleted = (0u32..).zip(&kept).filter(|(_, row)| self.deleted.binary_search(row).is_ok()).map(|(at, _)| at).collect();
+        self.origins = kept.iter().map(|row| self.origins[*row as usize]).collect();
+        self.columns = self.columns.select(&kept);
+        if let Some(messages) = &mut self.messages {
+            let mut row = 0;
+            messages.retain(|_| {
+                row += 1;
+                kept.binary_search(&(row - 1)).is_ok()
+            });
+        }
+    }
 }
 
 /// What one stage did in one batch.
@@ -50,4 +73,34 @@ pub struct StageContract {
     pub stage: String,
     /// `None` for a `messages` plugin.
     pub contract: Option<Contract>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{Buffer, Column, Values};
+
+    #[test]
+    fn rejecting_a_record_takes_all_its_rows_with_it() {
+        let mut text = Buffer::default();
+        ["a", "b", "b", ""].iter().for_each(|row| text.push(row.as_bytes()));
+        let mut columns = Columns::default();
+        columns.set("t", Column { values: Values::Text(text), nulls: vec![3] });
+        let message = |timestamp| Message { timestamp, ..Message::default() };
+        let mut transformed = Transformed {
+            outcomes: vec![RowOutcome::Emitted, RowOutcome::Emitted, RowOutcome::Deleted],
+            origins: vec![0, 1, 1, 2],
+            deleted: vec![3],
+            columns,
+            messages: Some((0..4).map(message).collect()),
+            stages: Vec::new(),
+        };
+        transformed.reject(&BTreeMap::from([(1, "no uuid".to_owned())]));
+        assert_eq!(transformed.origins, [0, 2]);
+        assert_eq!(transformed.deleted, [1]);
+        assert_eq!(transformed.messages, Some(vec![message(0), message(3)]));
+        let left = transformed.columns.get("t").map(|column| (column.is_null(0), column.is_null(1), column.rows()));
+        assert_eq!(left, Some((false, true, 2)));
+        assert_eq!(transformed.outcomes[1], RowOutcome::Rejected { stage: None, reason: "no uuid".to_owned() });
+    }
 }

@@ -1,0 +1,77 @@
+//! Generations as deliver needs them: what decides under a number, ready to be given to a worker.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio::sync::Mutex;
+
+use crate::record::Batch;
+use crate::sink::Sink;
+use crate::topic::GenerationContent;
+use crate::transform::{self, Transformed};
+
+/// The chain of one generation with its own plugin instances. It is made on the thread that uses it and never leaves it.
+pub trait Decide {
+    fn process(&mut self, batch: &Batch) -> Result<Transformed, transform::Error>;
+}
+
+/// How the chain of a generation is made.
+pub trait Recipe: Send + Sync {
+    fn chain(&self) -> Result<Box<dyn Decide>, String>;
+
+    /// Searches a failing batch for the record to blame (delivery §8) and decides the rest. Slow: never on a worker.
+    fn blame(&self, batch: &Batch) -> Result<Transformed, transform::Error>;
+}
+
+pub struct Generation {
+    pub number: u64,
+    pub content: GenerationContent,
+    pub recipe: Arc<dyn Recipe>,
+    /// The sinks as they bind under this generation.
+    pub sinks: Vec<Arc<dyn Sink>>,
+}
+
+impl Generation {
+    /// Digest of a stage's component, for dead letters.
+    pub fn digest(&self, stage: &str) -> Option<String> {
+        self.content.stages.iter().find(|known| known.name == stage).map(|known| known.digest.clone())
+    }
+}
+
+/// Gets an older generation back from what the store keeps of it.
+#[async_trait]
+pub trait Recall: Send + Sync {
+    async fn recall(&self, number: u64) -> Result<Generation, String>;
+}
+
+/// The present generation, and those whose records are still in flight or come again after a crash.
+pub struct Generations {
+    present: Arc<Generation>,
+    older: Mutex<HashMap<u64, Arc<Generation>>>,
+    recall: Box<dyn Recall>,
+}
+
+impl Generations {
+    pub fn new(present: Generation, recall: Box<dyn Recall>) -> Generations {
+        Generations { present: Arc::new(present), older: Mutex::new(HashMap::new()), recall }
+    }
+
+    pub fn present(&self) -> &Arc<Generation> {
+        &self.present
+    }
+
+    pub async fn get(&self, number: u64) -> Result<Arc<Generation>, String> {
+        if number == self.present.number {
+            return Ok(self.present.clone());
+        }
+        let mut older = self.older.lock().await;
+        if let Some(known) = older.get(&number) {
+            return Ok(known.clone());
+        }
+        let recalled = self.recall.recall(number).await.map_err(|reason| format!("load generation {number}: {reason}"))?;
+        let recalled = Arc::new(recalled);
+        older.insert(number, recalled.clone());
+        Ok(recalled)
+    }
+}

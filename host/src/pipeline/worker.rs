@@ -1,0 +1,207 @@
+//! Worker threads: each owns the batches of its partitions and its own plugin instances. No guest runs anywhere else, but for the
+//! search for a record to blame, which has a thread of its own so that a worker's other partitions go on.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::generation::{Decide, Generation};
+use crate::record::{Batch, RowOutcome};
+use crate::sink::{Bound, Emitted};
+use crate::topic::Boundary;
+use crate::transform::{self, StageFigures, Transformed};
+
+/// A batch whose records are all decided and bound for every sink.
+pub struct Decided {
+    pub batch: Arc<Batch>,
+    pub boundary: Boundary,
+    pub generation: Arc<Generation>,
+    pub outcomes: Vec<RowOutcome>,
+    /// One per sink of the generation.
+    pub bound: Vec<Bound>,
+    pub stages: Vec<StageFigures>,
+    pub took: Duration,
+}
+
+/// Why a batch is not decided.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Back off, same batch again.
+    #[error("{0}")]
+    Retry(String),
+    /// The chain cannot be made, or a worker has ended: the pipeline stops.
+    #[error("{0}")]
+    Fatal(String),
+}
+
+struct Job {
+    batch: Arc<Batch>,
+    boundary: Boundary,
+    generation: Arc<Generation>,
+    reply: oneshot::Sender<Result<Decided, Failure>>,
+}
+
+enum Failure {
+    Chain(transform::Error),
+    Fatal(String),
+}
+
+/// Partitions are spread over the workers by number.
+#[derive(Clone)]
+pub struct Workers {
+    lanes: Vec<mpsc::Sender<Job>>,
+}
+
+impl Workers {
+    /// Starts `count` threads, each with room for one batch of every partition it may have (invariant 8). They end when the last
+    /// handle is dropped.
+    pub fn start(count: usize, partitions: u32) -> std::io::Result<Workers> {
+        let lanes = (0..count.clamp(1, partitions.max(1) as usize))
+            .map(|at| {
+                let (sender, jobs) = mpsc::channel(partitions.max(1) as usize);
+                thread::Builder::new().name(format!("worker-{at}")).spawn(move || work(jobs))?;
+                Ok(sender)
+            })
+            .collect::<std::io::Result<Vec<_>>>()?;
+        Ok(Workers { lanes })
+    }
+
+    /// Decides a batch: on the partition's worker, and beside it where a record must be blamed.
+    pub async fn decide(&self, batch: Arc<Batch>, boundary: Boundary, generation: Arc<Generation>) -> Result<Decided, Error> {
+        let lane = &self.lanes[batch.partition() as usize % self.lanes.len()];
+        let (reply, answer) = oneshot::channel();
+        let job = Job { batch: batch.clone(), boundary, generation: generation.clone(), reply };
+        lane.send(job).await.map_err(|_| ended("a worker"))?;
+        match answer.await.map_err(|_| ended("a worker"))? {
+            Err(Failure::Chain(transform::Error::Blame { stage, reason })) => {
+                tracing::debug!(%stage, %reason, records = batch.rows(), "searching a batch for the record to blame");
+                blame(batch, boundary, generation).await
+            }
+            other => other.map_err(Error::from),
+        }
+    }
+}
+
+/// Decides one batch on a thread of its own, with a fresh chain.
+pub async fn decide_alone(batch: Arc<Batch>, boundary: Boundary, generation: Arc<Generation>) -> Result<Decided, Error> {
+    let first = on_own_thread("decide", {
+        let (batch, generation) = (batch.clone(), generation.clone());
+        move || {
+            let mut chain = generation.recipe.chain().map_err(Failure::Fatal)?;
+            decide(chain.as_mut(), batch, boundary, generation)
+        }
+    });
+    match first.await? {
+        Err(Failure::Chain(transform::Error::Blame { .. })) => blame(batch, boundary, generation).await,
+        other => other.map_err(Error::from),
+    }
+}
+
+async fn blame(batch: Arc<Batch>, boundary: Boundary, generation: Arc<Generation>) -> Result<Decided, Error> {
+    let searched = on_own_thread("blame", move || {
+        let began = Instant::now();
+        let transformed = generation.recipe.blame(&batch).map_err(Failure::Chain)?;
+        bind(transformed, batch, boundary, generation, began)
+    });
+    searched.await?.map_err(Error::from)
+}
+
+async fn on_own_thread<T: Send + 'static>(name: &str, run: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
+    let (reply, answer) = oneshot::channel();
+    let spawned = thread::Builder::new().name(name.to_owned()).spawn(move || {
+        // Nobody waits any more when the host gave up while draining.
+        let _ = reply.send(run());
+    });
+    spawned.map_err(|error| Error::Fatal(format!("start a thread: {error}")))?;
+    answer.await.map_err(|_| ended("a thread"))
+}
+
+fn ended(what: &str) -> Error {
+    Error::Fatal(format!("{what} ended unexpectedly"))
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Error {
+        match failure {
+            Failure::Chain(error @ transform::Error::Retry { .. }) => Error::Retry(error.to_string()),
+            // A search that cannot blame anybody and cannot go on is no record's fault.
+            Failure::Chain(error @ transform::Error::Blame { .. }) => Error::Retry(error.to_string()),
+            Failure::Fatal(reason) => Error::Fatal(reason),
+        }
+    }
+}
+
+/// Chains that a worker keeps: the present one, and one whose last records may still come.
+const CHAINS_MAX: usize = 2;
+
+fn work(mut jobs: mpsc::Receiver<Job>) {
+    let mut chains: HashMap<u64, Box<dyn Decide>> = HashMap::new();
+    while let Some(Job { batch, boundary, generation, reply }) = jobs.blocking_recv() {
+        let number = generation.number;
+        let mut chain = match chains.remove(&number).map_or_else(|| generation.recipe.chain(), Ok) {
+            Ok(chain) => chain,
+            Err(reason) => {
+                let _ = reply.send(Err(Failure::Fatal(reason)));
+                continue;
+            }
+        };
+        let _ = reply.send(decide(chain.as_mut(), batch, boundary, generation));
+        if chains.len() >= CHAINS_MAX {
+            chains.clear();
+        }
+        chains.insert(number, chain);
+    }
+}
+
+fn decide(chain: &mut dyn Decide, batch: Arc<Batch>, boundary: Boundary, generation: Arc<Generation>) -> Result<Decided, Failure> {
+    let began = Instant::now();
+    let transformed = chain.process(&batch).map_err(Failure::Chain)?;
+    bind(transformed, batch, boundary, generation, began)
+}
+
+/// Binds for all sinks before any is written: a record that one of them cannot take is rejected whole.
+fn bind(
+    mut transformed: Transformed,
+    batch: Arc<Batch>,
+    boundary: Boundary,
+    generation: Arc<Generation>,
+    began: Instant,
+) -> Result<Decided, Failure> {
+    let bound = loop {
+        let write_times: Vec<i64> =
+            transformed.origins.iter().map(|record| boundary.write_time(batch.offsets()[*record as usize])).collect();
+        let emitted = Emitted {
+            batch: &batch,
+            origins: &transformed.origins,
+            deleted: &transformed.deleted,
+            columns: &transformed.columns,
+            write_times: &write_times,
+            messages: transformed.messages.as_deref(),
+        };
+        let mut bound = Vec::with_capacity(generation.sinks.len());
+        let mut refused = BTreeMap::new();
+        for sink in &generation.sinks {
+            match sink.bind(&emitted) {
+                Ok(rows) => bound.push(rows),
+                Err(rejections) => {
+                    for rejection in rejections {
+                        let reason = format!("sink {}: {}", sink.name(), rejection.reason);
+                        refused.entry(rejection.record).or_insert(reason);
+                    }
+                }
+            }
+        }
+        if bound.len() == generation.sinks.len() {
+            break bound;
+        }
+        let rows = transformed.origins.len();
+        transformed.reject(&refused);
+        if transformed.origins.len() == rows {
+            return Err(Failure::Fatal("a sink refuses a batch without naming a record of it".to_owned()));
+        }
+    };
+    Ok(Decided { outcomes: transformed.outcomes, stages: transformed.stages, batch, boundary, generation, bound, took: began.elapsed() })
+}
