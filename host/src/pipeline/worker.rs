@@ -156,7 +156,12 @@ fn work(mut jobs: mpsc::Receiver<Job>) {
     }
 }
 
-fn decide(chain: &mut dyn Decide, batch: Arc<Batch>, boundary: Boundary, generation: Arc<Generation>) -> Result<Decided, Failure> {
+fn decide(
+    chain: &mut dyn Decide,
+    batch: Arc<Batch>,
+    boundary: Boundary,
+    generation: Arc<Generation>,
+) -> Result<Decided, Failure> {
     let began = Instant::now();
     let transformed = chain.process(&batch).map_err(Failure::Chain)?;
     bind(transformed, batch, boundary, generation, began)
@@ -203,5 +208,13 @@ fn bind(
             return Err(Failure::Fatal("a sink refuses a batch without naming a record of it".to_owned()));
         }
     };
-    Ok(Decided { outcomes: transformed.outcomes, stages: transformed.stages, batch, boundary, generation, bound, took: began.elapsed() })
+    Ok(Decided {
+        outcomes: transformed.outcomes,
+        stages: transformed.stages,
+        batch,
+        boundary,
+        generation,
+        bound,
+        took: began.elapsed(),
+    })
 }
