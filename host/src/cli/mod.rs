@@ -8,6 +8,7 @@
 //! panic; text that came out of a record goes through [`crate::record::escape`].
 
 mod completions;
+mod listen;
 mod output;
 mod pipeline;
 
@@ -16,6 +17,7 @@ use std::process::ExitCode;
 
 use clap::{ArgAction, CommandFactory, Parser, Subcommand};
 
+pub use listen::ListenArgs;
 pub use output::{Done, Exit, Failure, OrExit, Output, Progress, Tone};
 pub use pipeline::PipelineArgs;
 

@@ -1,13 +1,24 @@
 //! What the host tells of itself. Stages hold a [`Reporter`] and write; the page and the API hold snapshots and read.
 
+pub mod api;
+mod connection;
+pub mod dead_letter;
+mod events;
+mod guard;
 pub mod logs;
+pub mod metrics;
+mod page;
+mod sampler;
+pub mod token;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Instant;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
+use self::sampler::Sampler;
 use crate::topic::Figures;
 
 /// All of the status at one moment. Serialised as it is by `/api/status`.
@@ -111,15 +122,38 @@ pub struct SinkStatus {
 
 /// Where stages write what they do; cheap to clone. Called per batch, never per record.
 #[derive(Clone, Default)]
-pub struct Reporter(Arc<Mutex<Snapshot>>);
+pub struct Reporter(Arc<Mutex<Reported>>);
+
+#[derive(Default)]
+struct Reported {
+    snapshot: Snapshot,
+    sampler: Sampler,
+}
 
 impl Reporter {
     pub fn update(&self, change: impl FnOnce(&mut Snapshot)) {
-        change(&mut self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
+        change(&mut self.lock().snapshot);
     }
 
     pub fn snapshot(&self) -> Snapshot {
-        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+        let mut snapshot = self.lock().snapshot.clone();
+        snapshot.at_ms = jiff::Timestamp::now().as_millisecond();
+        snapshot
+    }
+
+    /// Brings the rates and the memory up to date. The API does so twice a second; whoever runs without it does so itself.
+    pub fn sample(&self) -> Snapshot {
+        let rss_bytes = sampler::resident_bytes();
+        let mut reported = self.lock();
+        let Reported { snapshot, sampler } = &mut *reported;
+        sampler.look(Instant::now(), snapshot);
+        snapshot.rss_bytes = rss_bytes;
+        drop(reported);
+        self.snapshot()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Reported> {
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 

@@ -1,0 +1,52 @@
+//! The arguments of every verb that serves the page and the API.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+
+use super::{Exit, Failure, OrExit};
+use crate::status::api::{self, Listen, Server};
+use crate::status::logs::Logs;
+use crate::status::token::Token;
+use crate::status::{Control, Reporter};
+
+/// Tried first when no port is asked for.
+const PORT: u16 = 7171;
+
+#[derive(clap::Args, Clone, Debug)]
+pub struct ListenArgs {
+    /// Port of the page and the API; 0 chooses a free one [default: 7171, or a free one when it is taken]
+    #[arg(long)]
+    pub port: Option<u16>,
+    /// Address to listen at; one beyond this machine needs a token of your choice in TIDEMILL_TOKEN
+    #[arg(long, value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    pub listen: IpAddr,
+    /// A name that clients may use for this host, besides localhost
+    #[arg(long, value_name = "NAME")]
+    pub allow_host: Vec<String>,
+}
+
+impl ListenArgs {
+    /// Serves the page and the API; `store_dir` holds the token.
+    pub fn serve(&self, store_dir: &Path, reporter: Reporter, control: Arc<dyn Control>, logs: Logs) -> Result<Server, Failure> {
+        let token = match std::env::var("TIDEMILL_TOKEN") {
+            Ok(text) => Some(Token::new(&text).or_exit(Exit::Wrong)?),
+            Err(_) => None,
+        };
+        if !self.listen.is_loopback() && token.is_none() {
+            let why = format!(
+                "listen at {}: an address beyond this machine needs a token of your choice in TIDEMILL_TOKEN",
+                self.listen
+            );
+            return Err(Failure::new(Exit::Wrong, why));
+        }
+        let listen =
+            |port| Listen { address: SocketAddr::new(self.listen, port), names: self.allow_host.clone(), token: token.clone() };
+        let start = |port| api::start(listen(port), store_dir, reporter.clone(), control.clone(), logs.clone());
+        match self.port {
+            Some(port) => start(port),
+            None => start(PORT).or_else(|_| start(0)),
+        }
+        .or_exit(Exit::Environment)
+    }
+}
