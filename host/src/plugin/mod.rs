@@ -2,10 +2,28 @@
 //!
 //! Everything here is synchronous and runs on worker threads, never on an I/O thread (invariant 7 names what a guest cannot do).
 
+pub mod bindings;
+mod cache;
+mod contract;
+mod engine;
+mod instance;
+mod load;
+mod log;
+mod origin;
+mod outcome;
+mod sandbox;
+
 use std::collections::BTreeMap;
 
+use wasmtime::component::{ComponentType, Lift};
+
+pub use cache::Cache;
+pub use engine::{Engine, EngineError};
+pub use instance::{Instance, StartError};
+pub use load::{LoadError, Plugin};
+
 use crate::config::plan::Limits;
-use crate::record::{Column, Contract, Message, Place, Rejection};
+use crate::record::{Column, Message, Place, Rejection};
 
 /// Which interface a plugin exports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
@@ -25,13 +43,18 @@ pub struct InstanceConfig {
 }
 
 /// What a `fields` plugin made of a batch; checked against its contract already.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, ComponentType, Lift)]
+#[component(record)]
 pub struct FieldsOutcome {
     /// In the order of `contract.writes`.
+    #[component(name = "columns")]
     pub columns: Vec<Column>,
+    #[component(name = "dropped")]
     pub dropped: Vec<u32>,
+    #[component(name = "deleted")]
     pub deleted: Vec<u32>,
     /// Ascending by row.
+    #[component(name = "rejected")]
     pub rejected: Vec<Rejection>,
 }
 

@@ -1,0 +1,179 @@
+//! Compiled code between starts, trusted only when it is provably ours.
+//!
+//! Compiled code is machine code that runs with the host's rights: deserialising a changed file is as good as running it.
+//! So entries carry an HMAC under a key that only this installation has, in a folder that only its user may enter. Whatever does
+//! not fit is a miss, and the plugin is compiled afresh; no failure of the cache is a failure of the host.
+
+use std::fs::{self, File, OpenOptions};
+use std::hash::{Hash, Hasher};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use hmac::{Hmac, KeyInit, Mac};
+use rustix::fs::OFlags;
+use sha2::{Digest, Sha256};
+use wasmtime::component::Component;
+
+use super::load::hex;
+
+/// The key's file inside the folder, and lengths in bytes.
+const KEY_FILE: &str = "key";
+const KEY_BYTES: usize = 32;
+const TAG_BYTES: usize = 32;
+/// Larger than any plugin's code; bounds what a planted file makes us read.
+const ENTRY_BYTES_MAX: u64 = 1 << 30;
+
+/// A folder of compiled plugins.
+pub struct Cache {
+    dir: PathBuf,
+    key: [u8; KEY_BYTES],
+}
+
+impl Cache {
+    /// Opens the cache in `dir`, making it (0700) and its key (0600) where absent.
+    ///
+    /// # Errors
+    /// The folder cannot be made, belongs to another user, can be entered by others, or is a link.
+    pub fn open(dir: &Path) -> io::Result<Cache> {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+        let meta = fs::symlink_metadata(dir)?;
+        let refuse = |why: &str| io::Error::new(io::ErrorKind::PermissionDenied, format!("{} {why}", dir.display()));
+        if !meta.is_dir() {
+            return Err(refuse("is not a folder"));
+        }
+        if meta.uid() != rustix::process::geteuid().as_raw() {
+            return Err(refuse("belongs to another user"));
+        }
+        if meta.mode() & 0o077 != 0 {
+            return Err(refuse("can be entered by others: its mode must be 0700"));
+        }
+        let key = read_or_make_key(dir)?;
+        Ok(Cache { dir: dir.to_owned(), key })
+    }
+
+    /// Where caches are by default: `tidemill` in `$XDG_CACHE_HOME`, else in `~/.cache`. `None`: there is no home.
+    pub fn default_dir() -> Option<PathBuf> {
+        let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        let base = absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache")))?;
+        Some(base.join("tidemill"))
+    }
+
+    /// Where the code of a component is kept, whether or not it is there.
+    pub fn path(&self, engine: &wasmtime::Engine, digest: &str) -> PathBuf {
+        self.dir.join(format!("{}.code", entry_name(engine, digest)))
+    }
+
+    pub(super) fn get(&self, engine: &wasmtime::Engine, digest: &str) -> Option<Component> {
+        let name = entry_name(engine, digest);
+        let path = self.path(engine, digest);
+        let bytes = match read_private(&path, ENTRY_BYTES_MAX) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+            Err(error) => {
+                tracing::warn!(path = %path.display(), "compiled code is not used: {error}");
+                return None;
+            }
+        };
+        let code = bytes.split_first_chunk::<TAG_BYTES>().and_then(|(tag, code)| {
+            self.mac(&name, code).verify_slice(tag).ok()?;
+            Some(code)
+        });
+        let Some(code) = code else {
+            tracing::warn!(path = %path.display(), "compiled code is not used: it is not what this installation wrote");
+            return None;
+        };
+        // SAFETY: the tag proves that these very bytes, now in our memory, were serialised by this installation for this
+        // wasmtime, these engine settings and this component.
+        unsafe { Component::deserialize(engine, code) }.ok()
+    }
+
+    pub(super) fn put(&self, engine: &wasmtime::Engine, digest: &str, component: &Component) {
+        if let Err(error) = self.try_put(engine, digest, component) {
+            tracing::warn!(path = %self.dir.display(), "compiled code is not kept: {error}");
+        }
+    }
+
+    fn try_put(&self, engine: &wasmtime::Engine, digest: &str, component: &Component) -> io::Result<()> {
+        let code = component.serialize().map_err(|error| io::Error::other(format!("{error:#}")))?;
+        let tag = self.mac(&entry_name(engine, digest), &code).finalize().into_bytes();
+        let mut file = tempfile::Builder::new().prefix(".writing-").tempfile_in(&self.dir)?;
+        file.write_all(&tag)?;
+        file.write_all(&code)?;
+        // Without a sync: a file cut short by a crash has a wrong tag, and is a miss.
+        file.persist(self.path(engine, digest)).map_err(|error| error.error)?;
+        Ok(())
+    }
+
+    fn mac(&self, name: &str, code: &[u8]) -> Hmac<Sha256> {
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).expect("HMAC takes a key of any length");
+        mac.update(name.as_bytes());
+        mac.update(code);
+        mac
+    }
+}
+
+/// Of fixed length, and different for each component, version of wasmtime (its hash holds it) and engine setting.
+fn entry_name(engine: &wasmtime::Engine, digest: &str) -> String {
+    struct Sha(Sha256);
+    impl Hasher for Sha {
+        fn write(&mut self, bytes: &[u8]) {
+            self.0.update(bytes);
+        }
+        fn finish(&self) -> u64 {
+            0
+        }
+    }
+    let mut sha = Sha(Sha256::new());
+    env!("CARGO_PKG_VERSION").hash(&mut sha);
+    engine.precompile_compatibility_hash().hash(&mut sha);
+    digest.hash(&mut sha);
+    hex(&sha.0.finalize())
+}
+
+/// Reads a file that must be ours alone. The whole file is in memory before anything of it is believed.
+fn read_private(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+    let file = OpenOptions::new().read(true).custom_flags(OFlags::NOFOLLOW.bits() as i32).open(path)?;
+    let meta = file.metadata()?;
+    let refuse = |why: &str| Err(io::Error::new(io::ErrorKind::PermissionDenied, why.to_owned()));
+    if !meta.is_file() {
+        return refuse("it is not a plain file");
+    }
+    if meta.uid() != rustix::process::geteuid().as_raw() {
+        return refuse("it belongs to another user");
+    }
+    if meta.mode() & 0o077 != 0 {
+        return refuse("others may read or write it");
+    }
+    if meta.len() > bytes_max {
+        return refuse("it is too large");
+    }
+    let mut bytes = Vec::with_capacity(meta.len() as usize);
+    file.take(bytes_max).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn read_or_make_key(dir: &Path) -> io::Result<[u8; KEY_BYTES]> {
+    let path = dir.join(KEY_FILE);
+    match read_private(&path, KEY_BYTES as u64) {
+        Ok(bytes) if bytes.len() == KEY_BYTES => return Ok(bytes.try_into().expect("the length is right")),
+        Ok(_) => fs::remove_file(&path)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    let mut key = [0; KEY_BYTES];
+    File::open("/dev/urandom")?.read_exact(&mut key)?;
+    let mut file =
+        tempfile::Builder::new().prefix(".writing-").permissions(fs::Permissions::from_mode(0o600)).tempfile_in(dir)?;
+    file.write_all(&key)?;
+    file.as_file().sync_all()?;
+    match file.persist_noclobber(&path) {
+        Ok(_) => Ok(key),
+        // Another host made one in the meantime: that one counts.
+        Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => {
+            let bytes = read_private(&path, KEY_BYTES as u64)?;
+            bytes.try_into().map_err(|_| io::Error::other("the key of the cache has a wrong length"))
+        }
+        Err(error) => Err(error.error),
+    }
+}
