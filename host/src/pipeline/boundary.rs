@@ -31,6 +31,11 @@ impl Course {
         Course { boundaries, generation, floor }
     }
 
+    /// Those that bind records still to come, ascending.
+    pub fn boundaries(&self) -> &[Boundary] {
+        &self.boundaries
+    }
+
     /// Lets another generation decide from the next batch on.
     pub fn change(&mut self, generation: u64) {
         self.generation = generation;

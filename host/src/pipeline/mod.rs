@@ -2,7 +2,16 @@
 
 pub mod boundary;
 pub mod crash;
+pub mod dead_letter;
+pub mod deliver;
 pub mod drain;
 pub mod generation;
+mod partition;
+pub mod report;
 pub mod tracker;
 pub mod worker;
+
+/// µs since 1970.
+fn now_micros() -> i64 {
+    jiff::Timestamp::now().as_microsecond()
+}

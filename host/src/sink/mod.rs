@@ -79,6 +79,16 @@ pub enum Bound {
     },
 }
 
+impl Bound {
+    pub fn rows(&self) -> usize {
+        match self {
+            Bound::Rows(rows) => rows.len(),
+            Bound::Messages(messages) => messages.len(),
+            Bound::Nothing { rows } => *rows,
+        }
+    }
+}
+
 /// A record that cannot be bound: the record of the batch and why, with column and value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BindRejection {

@@ -40,6 +40,22 @@ pub struct Figures {
     pub rejected: u64,
 }
 
+impl Figures {
+    /// Records counted.
+    pub fn decided(&self) -> u64 {
+        self.emitted + self.dropped + self.deleted + self.rejected
+    }
+}
+
+impl std::ops::AddAssign for Figures {
+    fn add_assign(&mut self, more: Figures) {
+        self.emitted += more.emitted;
+        self.dropped += more.dropped;
+        self.deleted += more.deleted;
+        self.rejected += more.rejected;
+    }
+}
+
 /// How far a partition is settled, and what decides from there on. One value, saved in one step.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Position {

@@ -1,0 +1,382 @@
+//! One partition during one assignment: batches are cut at boundaries and decided, then written, settled and saved.
+//!
+//! Two loops with a short queue between them, so that a worker decides the next batch while the sinks write the last one.
+//!
+//! Invariant 1: the position is saved only past what sinks and dead letters have settled.
+//! Invariant 4: dead letters are saved in the same step as the position that passes them.
+//! Invariant 5: boundary and `reach` are saved before the first row under them is written to a sink that does not share the save.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+
+use super::boundary::Course;
+use super::crash;
+use super::dead_letter;
+use super::deliver::Deliver;
+use super::drain::BackOff;
+use super::tracker::Tracker;
+use super::worker::{self, Decided};
+use crate::record::{Batch, Place, RowOutcome};
+use crate::sink::{self, Bound, Sink};
+use crate::store;
+use crate::topic::{self, Boundary, DeadLetter, Figures, Position, Save, Saver};
+
+/// What the topic hands out for the partition.
+pub(super) enum Handed {
+    Batch(Batch),
+    /// The end was reached: nothing comes below this offset any more.
+    End(i64),
+}
+
+enum Step {
+    Decided(Decided),
+    End(i64),
+}
+
+/// Why a partition ends before its queue does.
+#[derive(Debug)]
+pub(super) enum Stop {
+    /// What is in flight will be delivered again, harmlessly: the host drains, or the partition is another's now.
+    GivenUp,
+    /// The pipeline must stop, and why.
+    Fault(String),
+}
+
+/// Decided batches that wait for the sinks (invariant 8).
+const DECIDED_AHEAD: usize = 2;
+/// Records that one save may cover: what was decided while the last one was written is saved together.
+const SAVE_RECORDS_MAX: usize = 16_000;
+const PAUSE_MIN: Duration = Duration::from_millis(50);
+const PAUSE_MAX: Duration = Duration::from_secs(10);
+
+pub(super) struct Partition {
+    pub number: u32,
+    pub position: Option<Position>,
+    /// The first offset that the topic holds.
+    pub first: i64,
+    pub saver: Arc<dyn Saver>,
+    pub deliver: Arc<Deliver>,
+}
+
+impl Partition {
+    pub async fn run(self, handed: mpsc::Receiver<Handed>) -> Result<(), Stop> {
+        let course = Course::resume(self.position.as_ref(), self.deliver.generations.present().number);
+        let position = self.position.unwrap_or(Position {
+            next: self.first,
+            reach: self.first,
+            boundaries: Vec::new(),
+            figures: Figures::default(),
+        });
+        let (decided, steps) = mpsc::channel(DECIDED_AHEAD);
+        let settle = Settle {
+            tracker: Tracker::new(position.next),
+            planned: course.boundaries().iter().copied().collect(),
+            store: self.deliver.topic.joins(),
+            number: self.number,
+            inherited: position.reach,
+            position,
+            external: false,
+            saver: self.saver,
+            deliver: &self.deliver,
+        };
+        let decide = decide(&self.deliver, self.number, course, handed, decided);
+        let settle = settle.run(steps);
+        tokio::pin!(settle);
+        tokio::select! {
+            // It ends before the other loop only when it cannot go on.
+            stopped = &mut settle => stopped,
+            decided = decide => settle.await.and(decided),
+        }
+    }
+}
+
+async fn decide(
+    deliver: &Deliver,
+    number: u32,
+    mut course: Course,
+    mut handed: mpsc::Receiver<Handed>,
+    steps: mpsc::Sender<Step>,
+) -> Result<(), Stop> {
+    while let Some(next) = handed.recv().await {
+        match next {
+            Handed::End(end) => steps.send(Step::End(end)).await.map_err(|_| Stop::GivenUp)?,
+            Handed::Batch(batch) => {
+                crash::point("after-poll");
+                for (boundary, piece) in course.cut(batch, super::now_micros()) {
+                    let decided = decide_patiently(deliver, number, boundary, Arc::new(piece)).await?;
+                    crash::point("after-chain");
+                    steps.send(Step::Decided(decided)).await.map_err(|_| Stop::GivenUp)?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Holds the partition while a plugin is not ready; nobody is to blame.
+async fn decide_patiently(deliver: &Deliver, number: u32, boundary: Boundary, batch: Arc<Batch>) -> Result<Decided, Stop> {
+    let generation = deliver.generations.get(boundary.generation).await.map_err(Stop::Fault)?;
+    let mut back_off = BackOff::new(PAUSE_MIN, PAUSE_MAX);
+    let mut held = false;
+    loop {
+        match deliver.workers.decide(batch.clone(), boundary, generation.clone()).await {
+            Ok(decided) => {
+                if held {
+                    deliver.report.partition(number, |status| "delivering".clone_into(&mut status.state));
+                }
+                return Ok(decided);
+            }
+            Err(worker::Error::Retry(reason)) => {
+                held = true;
+                deliver.report.partition(number, |status| {
+                    "backing off".clone_into(&mut status.state);
+                    status.last_error = Some(reason);
+                });
+                deliver.drain.or(tokio::time::sleep(back_off.pause())).await.ok_or(Stop::GivenUp)?;
+            }
+            Err(worker::Error::Fatal(reason)) => return Err(Stop::Fault(reason)),
+        }
+    }
+}
+
+/// What a written batch leaves to be saved.
+struct Settled {
+    outcomes: Vec<RowOutcome>,
+    dead_letters: Vec<DeadLetter>,
+    joined: Vec<store::Write>,
+}
+
+struct Settle<'a> {
+    number: u32,
+    /// As it was saved last.
+    position: Position,
+    /// Below it a predecessor may have written rows that are not settled.
+    inherited: i64,
+    /// Boundaries that saves must hold from now on, ascending.
+    planned: VecDeque<Boundary>,
+    tracker: Tracker<Settled>,
+    /// Where sinks may join the save.
+    store: Option<store::Store>,
+    /// Some sink does not join: `reach` runs ahead.
+    external: bool,
+    saver: Arc<dyn Saver>,
+    deliver: &'a Deliver,
+}
+
+impl Settle<'_> {
+    async fn run(mut self, mut steps: mpsc::Receiver<Step>) -> Result<(), Stop> {
+        while let Some(step) = steps.recv().await {
+            let mut records = 0;
+            let mut reached = None;
+            let mut next = Some(step);
+            while let Some(step) = next {
+                match step {
+                    Step::End(end) => reached = Some(end),
+                    Step::Decided(decided) => {
+                        records += decided.batch.rows();
+                        self.write(decided).await?;
+                    }
+                }
+                next = if records < SAVE_RECORDS_MAX { steps.try_recv().ok() } else { None };
+            }
+            if let Some((range, settled)) = self.tracker.take() {
+                self.save(range, settled).await?;
+            }
+            let end = reached.map_or(self.position.next, |end| end.max(self.position.next));
+            self.deliver.progress.settled(self.number, end);
+            self.deliver.report.partition(self.number, |status| {
+                let state = if status.end <= end { "idle" } else { "delivering" };
+                state.clone_into(&mut status.state);
+            });
+        }
+        self.finish().await
+    }
+
+    /// Gives a batch to all sinks; those that live in the topic's store take part in the save instead.
+    async fn write(&mut self, mut decided: Decided) -> Result<(), Stop> {
+        let Some(end) = decided.batch.offsets().last().map(|last| last + 1) else { return Ok(()) };
+        let ticket = self.tracker.hand_out(end);
+        if !self.planned.contains(&decided.boundary) {
+            self.planned.retain(|planned| planned.first < decided.boundary.first);
+            self.planned.push_back(decided.boundary);
+        }
+        self.deliver.report.decided(&decided);
+        let sinks = decided.generation.sinks.clone();
+        let mut joined = Vec::new();
+        let mut external = Vec::new();
+        for (at, (sink, bound)) in sinks.iter().zip(std::mem::take(&mut decided.bound)).enumerate() {
+            let rows = bound.rows();
+            if rows == 0 {
+                continue;
+            }
+            let joins = match &self.store {
+                Some(store) => sink.join(store, bound),
+                None => Err(bound),
+            };
+            match joins {
+                Ok(write) => {
+                    joined.push(write);
+                    self.deliver.report.sink(at, |status| status.rows += rows as u64);
+                }
+                Err(bound) => external.push((at, sink, bound)),
+            }
+        }
+        if !external.is_empty() {
+            self.external = true;
+            self.raise(end).await?;
+            crash::point("before-sink-write");
+            let writes = external.iter().map(|(at, sink, bound)| write_patiently(self.deliver, *at, sink.as_ref(), bound));
+            for refused in futures_util::future::try_join_all(writes).await? {
+                refuse(&mut decided, refused);
+            }
+            crash::point("after-sink-write");
+        }
+        let dead_letters = dead_letter::of(&decided, &self.deliver.host);
+        self.tracker.settle(ticket, Settled { outcomes: decided.outcomes, dead_letters, joined });
+        Ok(())
+    }
+
+    /// Saves boundary and `reach` before rows up to `end` are written where the save is not.
+    async fn raise(&mut self, end: i64) -> Result<(), Stop> {
+        let next = self.position.next;
+        let boundaries = self.boundaries(next);
+        if end <= self.position.reach && boundaries == self.position.boundaries {
+            return Ok(());
+        }
+        crash::point("before-boundary");
+        let position = Position { reach: self.ahead(end), boundaries, ..self.position.clone() };
+        self.save_patiently(Save { position, settled: next..next, dead_letters: Vec::new(), with: Vec::new() }).await?;
+        crash::point("after-boundary");
+        Ok(())
+    }
+
+    /// `reach`, so far ahead that what is in flight fits below it.
+    fn ahead(&self, offset: i64) -> i64 {
+        let window = &self.deliver.window;
+        let in_flight = window.batch_records_max * (window.batches_ahead + DECIDED_AHEAD + 1);
+        self.position.reach.max(offset + in_flight as i64)
+    }
+
+    /// The boundary in force at `next` and all above.
+    fn boundaries(&self, next: i64) -> Vec<Boundary> {
+        let in_force = self.planned.iter().rposition(|boundary| boundary.first <= next).unwrap_or(0);
+        self.planned.iter().skip(in_force).copied().collect()
+    }
+
+    async fn save(&mut self, settled: std::ops::Range<i64>, left: Vec<Settled>) -> Result<(), Stop> {
+        let next = settled.end;
+        let mut figures = self.position.figures;
+        let mut dead_letters = Vec::new();
+        let mut with = Vec::new();
+        let mut outcomes = Vec::new();
+        for settled in left {
+            figures += dead_letter::figures(&settled.outcomes);
+            dead_letters.extend(settled.dead_letters);
+            with.extend(settled.joined);
+            outcomes.push(settled.outcomes);
+        }
+        let reach = if self.external { self.ahead(next) } else { self.position.reach.max(next) };
+        let position = Position { next, reach, boundaries: self.boundaries(next), figures };
+        let rejected = !dead_letters.is_empty();
+        if rejected {
+            crash::point("before-dead-letter");
+        }
+        crash::point("before-save");
+        self.save_patiently(Save { position, settled, dead_letters, with }).await?;
+        crash::point("after-save");
+        if rejected {
+            crash::point("after-dead-letter");
+        }
+        while self.planned.get(1).is_some_and(|above| above.first <= next) {
+            self.planned.pop_front();
+        }
+        self.deliver.report.saved(self.number, &self.position);
+        outcomes.iter().try_for_each(|outcomes| self.deliver.judge(outcomes)).map_err(Stop::Fault)
+    }
+
+    /// Saves until it works. What it cannot save is not settled: full disks and the like hold the partition with an alarm,
+    /// and what will not pass stops the pipeline.
+    async fn save_patiently(&mut self, save: Save) -> Result<(), Stop> {
+        let about = format!("partition {}: save", self.number);
+        let mut back_off = BackOff::new(PAUSE_MIN, PAUSE_MAX);
+        loop {
+            match self.saver.save(self.number, save.clone()).await {
+                Ok(()) => {
+                    self.deliver.report.alarm(&about, None);
+                    self.position = save.position;
+                    return Ok(());
+                }
+                Err(error @ (topic::Error::Transient(_) | topic::Error::Full(_))) => {
+                    self.deliver.report.alarm(&about, Some(format!("partition {} waits to save its position: {error}", self.number)));
+                    self.deliver.drain.or(tokio::time::sleep(back_off.pause())).await.ok_or(Stop::GivenUp)?;
+                }
+                Err(topic::Error::Fenced) => {
+                    self.tracker.close();
+                    return Err(Stop::GivenUp);
+                }
+                Err(error) => return Err(Stop::Fault(format!("save the position of partition {}: {error}", self.number))),
+            }
+        }
+    }
+
+    /// A clean end: nothing beyond the position was written, unless by a predecessor that ended otherwise.
+    async fn finish(mut self) -> Result<(), Stop> {
+        let next = self.position.next;
+        let reach = self.inherited.max(next);
+        if !self.tracker.is_empty() || self.position.reach == reach {
+            return Ok(());
+        }
+        let position = Position { reach, boundaries: self.boundaries(next), ..self.position.clone() };
+        self.save_patiently(Save { position, settled: next..next, dead_letters: Vec::new(), with: Vec::new() }).await
+    }
+}
+
+/// Rejects the records whose rows a server refused; their other rows stand.
+fn refuse(decided: &mut Decided, refused: Vec<(Place, String)>) {
+    for (place, reason) in refused {
+        if let Ok(row) = decided.batch.offsets().binary_search(&place.offset) {
+            decided.outcomes[row] = RowOutcome::Rejected { stage: None, reason };
+        }
+    }
+}
+
+/// Writes until it works, or the sink as a whole is wrong, or the host drains.
+async fn write_patiently(deliver: &Deliver, at: usize, sink: &dyn Sink, bound: &Bound) -> Result<Vec<(Place, String)>, Stop> {
+    let about = format!("sink {}", sink.name());
+    let mut back_off = BackOff::new(PAUSE_MIN, PAUSE_MAX);
+    loop {
+        let began = Instant::now();
+        deliver.report.sink(at, |status| status.in_flight += bound.rows() as u64);
+        let written = sink.write(bound).await;
+        let failed = written.as_ref().err().map(ToString::to_string);
+        deliver.report.sink(at, |status| {
+            status.in_flight -= bound.rows() as u64;
+            status.last_write_ms = began.elapsed().as_secs_f64() * 1e3;
+            match &failed {
+                None => {
+                    status.rows += bound.rows() as u64;
+                    "writing".clone_into(&mut status.state);
+                }
+                Some(reason) => {
+                    status.retries += 1;
+                    status.last_error = Some(reason.clone());
+                    "backing off".clone_into(&mut status.state);
+                }
+            }
+        });
+        match written {
+            Ok(refused) => {
+                deliver.report.alarm(&about, None);
+                return Ok(refused.into_iter().map(|(place, reason)| (place, format!("sink {}: {reason}", sink.name()))).collect());
+            }
+            Err(sink::Error::Systemic(reason)) => return Err(Stop::Fault(format!("write to sink {}: {reason}", sink.name()))),
+            Err(error) => {
+                deliver.report.alarm(&about, Some(format!("sink {} cannot be written, trying again: {error}", sink.name())));
+                deliver.drain.or(tokio::time::sleep(back_off.pause())).await.ok_or(Stop::GivenUp)?;
+            }
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! What deliver tells the status: per batch, never per record.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde_json::{Map, Value};
+
+use super::worker::Decided;
+use crate::record::Buffer;
+use crate::sink::{Bound, BoundColumn, BoundValues, Rows};
+use crate::status::{PartitionStatus, Reporter, SinkStatus};
+use crate::topic::Position;
+use crate::transform::StageFigures;
+
+/// Rows that the page shows.
+const LATEST_MAX: usize = 20;
+/// Rows are made into JSON no more often than people can read them.
+const LATEST_EVERY: Duration = Duration::from_millis(200);
+
+pub struct Report {
+    reporter: Reporter,
+    /// Column names by sink; empty for byte sinks.
+    columns: Vec<Vec<String>>,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    alarms: BTreeMap<String, String>,
+    stages: Vec<StageFigures>,
+    latest_at: Option<Instant>,
+}
+
+impl Report {
+    pub fn new(reporter: Reporter, columns: Vec<Vec<String>>) -> Report {
+        Report { reporter, columns, inner: Mutex::default() }
+    }
+
+    pub fn reporter(&self) -> &Reporter {
+        &self.reporter
+    }
+
+    fn inner(&self) -> std::sync::MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Raises the alarm about something, or takes it back.
+    pub fn alarm(&self, about: &str, what: Option<String>) {
+        let mut inner = self.inner();
+        let changed = match what {
+            Some(what) => inner.alarms.insert(about.to_owned(), what.clone()) != Some(what),
+            None => inner.alarms.remove(about).is_some(),
+        };
+        if changed {
+            let alarms = inner.alarms.values().cloned().collect();
+            drop(inner);
+            self.reporter.update(|snapshot| snapshot.alarms = alarms);
+        }
+    }
+
+    pub fn partition(&self, number: u32, change: impl FnOnce(&mut PartitionStatus)) {
+        self.reporter.update(|snapshot| change(snapshot.partitions.entry(number).or_default()));
+    }
+
+    pub fn sink(&self, at: usize, change: impl FnOnce(&mut SinkStatus)) {
+        self.reporter.update(|snapshot| {
+            if let Some(sink) = snapshot.sinks.get_mut(at) {
+                change(sink);
+            }
+        });
+    }
+
+    /// A partition's position as it was just saved.
+    pub fn saved(&self, number: u32, position: &Position) {
+        self.reporter.update(|snapshot| {
+            let partition = snapshot.partitions.entry(number).or_default();
+            partition.next = position.next;
+            partition.end = partition.end.max(position.next);
+            partition.lag = partition.end - position.next;
+            partition.generation = position.boundary_of(position.next).map_or(partition.generation, |b| b.generation);
+            partition.figures = position.figures;
+            let mut totals = crate::topic::Figures::default();
+            snapshot.partitions.values().for_each(|partition| totals += partition.figures);
+            snapshot.totals = totals;
+        });
+    }
+
+    /// A batch on its way to the sinks: what its stages did, and the rows that people may look at.
+    pub fn decided(&self, decided: &Decided) {
+        let mut inner = self.inner();
+        if inner.stages.len() < decided.stages.len() {
+            inner.stages.resize_with(decided.stages.len(), StageFigures::default);
+        }
+        for (sum, stage) in inner.stages.iter_mut().zip(&decided.stages) {
+            sum.rows += stage.rows;
+            sum.rejected += stage.rejected;
+            sum.dropped += stage.dropped;
+            sum.calls += stage.calls;
+            sum.traps += stage.traps;
+            sum.nanos += stage.nanos;
+            sum.memory_bytes = stage.memory_bytes;
+        }
+        let stages = inner.stages.clone();
+        let due = inner.latest_at.is_none_or(|at| at.elapsed() >= LATEST_EVERY);
+        if due {
+            inner.latest_at = Some(Instant::now());
+        }
+        drop(inner);
+        let latest = if due { self.latest(&decided.bound) } else { Vec::new() };
+        let end = decided.batch.offsets().last().map_or(0, |last| last + 1);
+        let rejected = decided.outcomes.iter().rev().find_map(|outcome| match outcome {
+            crate::record::RowOutcome::Rejected { stage, reason } => Some((stage.as_deref(), reason)),
+            _ => None,
+        });
+        self.reporter.update(|snapshot| {
+            for (status, figures) in snapshot.stages.iter_mut().zip(&stages) {
+                status.rows = figures.rows;
+                status.rejected = figures.rejected;
+                status.dropped = figures.dropped;
+                status.traps = figures.traps;
+                status.memory_bytes = figures.memory_bytes;
+                if figures.rows > 0 {
+                    status.micros_per_record = figures.nanos as f64 / 1e3 / figures.rows as f64;
+                }
+                if let Some((Some(stage), reason)) = rejected
+                    && stage == status.name
+                {
+                    status.last_error = Some(reason.clone());
+                }
+            }
+            let partition = snapshot.partitions.entry(decided.batch.partition()).or_default();
+            partition.end = partition.end.max(end);
+            if !latest.is_empty() {
+                snapshot.latest.splice(0..0, latest);
+                snapshot.latest.truncate(LATEST_MAX);
+            }
+        });
+    }
+
+    /// The last rows of a batch, newest first.
+    fn latest(&self, bound: &[Bound]) -> Vec<Map<String, Value>> {
+        let shown = bound.iter().zip(&self.columns).find_map(|(bound, columns)| match bound {
+            Bound::Rows(rows) if !rows.is_empty() => Some(newest(rows, columns)),
+            Bound::Messages(messages) if !messages.is_empty() => Some(
+                messages.iter().rev().take(LATEST_MAX).filter_map(|(_, message)| serde_json::from_slice(message.value.as_ref()?).ok()).collect(),
+            ),
+            _ => None,
+        });
+        shown.unwrap_or_default()
+    }
+}
+
+fn newest(rows: &Rows, columns: &[String]) -> Vec<Map<String, Value>> {
+    let kept = (0..rows.len()).rev().filter(|row| rows.deleted.binary_search(&(*row as u32)).is_err());
+    let to_json = |row| columns.iter().zip(&rows.columns).map(|(name, column)| (name.clone(), json(column, row))).collect();
+    kept.take(LATEST_MAX).map(to_json).collect()
+}
+
+/// A bound value as people read it: times as RFC 3339, bytes as base64.
+fn json(column: &BoundColumn, row: usize) -> Value {
+    if column.nulls.binary_search(&(row as u32)).is_ok() {
+        return Value::Null;
+    }
+    let text = |buffer: &Buffer| String::from_utf8_lossy(buffer.get(row)).into_owned();
+    match &column.values {
+        BoundValues::Text(buffer) => text(buffer).into(),
+        BoundValues::Uuid(values) => uuid::Uuid::from_bytes(values[row]).to_string().into(),
+        BoundValues::Int(values) => values[row].into(),
+        BoundValues::BigInt(values) => values[row].into(),
+        BoundValues::Float(values) => values[row].into(),
+        BoundValues::Double(values) => values[row].into(),
+        BoundValues::Boolean(values) => values[row].into(),
+        BoundValues::Timestamp(values) => match jiff::Timestamp::from_millisecond(values[row]) {
+            Ok(at) => at.to_string().into(),
+            Err(_) => values[row].into(),
+        },
+        BoundValues::Date(values) => {
+            let date = jiff::Span::new().try_days(values[row]).and_then(|days| jiff::civil::date(1970, 1, 1).checked_add(days));
+            date.map_or_else(|_| values[row].into(), |date| date.to_string().into())
+        }
+        BoundValues::Blob(buffer) => base64::Engine::encode(&base64::engine::general_purpose::STANDARD, buffer.get(row)).into(),
+    }
+}
