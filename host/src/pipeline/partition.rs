@@ -310,7 +310,9 @@ impl Settle<'_> {
                     return Ok(());
                 }
                 Err(error @ (topic::Error::Transient(_) | topic::Error::Full(_))) => {
-                    self.deliver.report.alarm(&about, Some(format!("partition {} waits to save its position: {error}", self.number)));
+                    self.deliver
+                        .report
+                        .alarm(&about, Some(format!("partition {} waits to save its position: {error}", self.number)));
                     self.deliver.drain.or(tokio::time::sleep(back_off.pause())).await.ok_or(Stop::GivenUp)?;
                 }
                 Err(topic::Error::Fenced) => {
@@ -370,7 +372,10 @@ async fn write_patiently(deliver: &Deliver, at: usize, sink: &dyn Sink, bound: &
         match written {
             Ok(refused) => {
                 deliver.report.alarm(&about, None);
-                return Ok(refused.into_iter().map(|(place, reason)| (place, format!("sink {}: {reason}", sink.name()))).collect());
+                return Ok(refused
+                    .into_iter()
+                    .map(|(place, reason)| (place, format!("sink {}: {reason}", sink.name())))
+                    .collect());
             }
             Err(sink::Error::Systemic(reason)) => return Err(Stop::Fault(format!("write to sink {}: {reason}", sink.name()))),
             Err(error) => {

@@ -143,7 +143,12 @@ impl Report {
         let shown = bound.iter().zip(&self.columns).find_map(|(bound, columns)| match bound {
             Bound::Rows(rows) if !rows.is_empty() => Some(newest(rows, columns)),
             Bound::Messages(messages) if !messages.is_empty() => Some(
-                messages.iter().rev().take(LATEST_MAX).filter_map(|(_, message)| serde_json::from_slice(message.value.as_ref()?).ok()).collect(),
+                messages
+                    .iter()
+                    .rev()
+                    .take(LATEST_MAX)
+                    .filter_map(|(_, message)| serde_json::from_slice(message.value.as_ref()?).ok())
+                    .collect(),
             ),
             _ => None,
         });
