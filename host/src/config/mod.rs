@@ -1,3 +1,24 @@
-//! The pipeline file: as written (`file`), as planned (`plan`), and what can be wrong with it (`diagnostic`, `check`).
+//! The pipeline file: as written (`file`), as planned (`plan`), and what can be wrong with it (`diagnostic`).
+//!
+//! A file goes through `tree` (parse, profile, `--set`), `shape` (every key and value against the schema), `file` (typed),
+//! `resolve` (every rule, the plan). [`load`] is all of that; no step stops at its first error.
 
+mod address;
+pub mod code;
+pub mod defaults;
+pub mod diagnostic;
+pub mod file;
+mod load;
 pub mod plan;
+mod resolve;
+mod resolve_source;
+pub mod schema;
+mod shape;
+mod tree;
+pub mod units;
+mod variables;
+pub mod written;
+
+pub use load::{LoadOptions, Loaded, load, process_env, read};
+pub use resolve_source::{NATIONALITIES, RANDOMUSER_RESULTS_MAX, USER_FIELDS};
+pub use tree::Places;

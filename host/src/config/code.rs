@@ -1,0 +1,41 @@
+//! The codes of diagnostics. A code never changes its meaning and is never used again; `codes.md` explains each.
+
+pub const UNREADABLE_FILE: &str = "TM001";
+pub const SYNTAX: &str = "TM002";
+pub const UNKNOWN_KEY: &str = "TM003";
+pub const WRONG_TYPE: &str = "TM004";
+pub const MISSING_KEY: &str = "TM005";
+pub const UNKNOWN_VALUE: &str = "TM006";
+pub const OUT_OF_RANGE: &str = "TM007";
+pub const BAD_FORMAT: &str = "TM008";
+pub const UNRESOLVED_VARIABLE: &str = "TM009";
+pub const BAD_VARIABLE: &str = "TM010";
+pub const UNKNOWN_PROFILE: &str = "TM011";
+pub const UNKNOWN_NAME_IN_PROFILE: &str = "TM012";
+pub const BAD_SET: &str = "TM013";
+pub const BAD_NAME: &str = "TM014";
+pub const DUPLICATE_NAME: &str = "TM015";
+pub const BAD_ADDRESS: &str = "TM016";
+pub const BAD_SECRET: &str = "TM017";
+pub const KEYS_CONFLICT: &str = "TM018";
+pub const KEY_NOT_USED: &str = "TM019";
+pub const UNREADABLE_SAMPLE: &str = "TM020";
+pub const NOT_YET: &str = "TM021";
+
+pub const BAD_URL: &str = "TM030";
+pub const BAD_CRON: &str = "TM031";
+pub const RESULTS_TOO_MANY: &str = "TM032";
+pub const UNKNOWN_NATIONALITY: &str = "TM033";
+pub const GENDER_BESIDE_SEED: &str = "TM034";
+pub const SEED_TRAP: &str = "TM035";
+pub const UNKNOWN_USER_FIELD: &str = "TM036";
+pub const BAD_HEADER: &str = "TM037";
+pub const BAD_NEXT: &str = "TM038";
+
+pub const BAD_PLUGIN_PATH: &str = "TM040";
+pub const BAD_FIELD_NAME: &str = "TM041";
+pub const BAD_TABLE: &str = "TM042";
+pub const BAD_COLUMN_NAME: &str = "TM043";
+pub const NO_PARTITION_KEY: &str = "TM044";
+pub const NO_COLUMNS: &str = "TM045";
+pub const BAD_TEST: &str = "TM046";

@@ -1,0 +1,397 @@
+//! The pipeline file as a person writes it.
+//!
+//! These types are the one definition of its keys: they give the JSON Schema, and with it the check of every key and value
+//! ([`super::shape`]), the reference in the README, and the reading itself. Nothing here is required by serde: what is missing or
+//! wrong has been reported, with its place, before a file is read into them.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde::de::{self, Deserializer, MapAccess, Visitor};
+
+use super::defaults;
+use super::plan::{CqlType, KeyRole, NullValue};
+use super::written::{HumanDuration, HumanRetention, HumanShare, HumanSize, Named, Written};
+
+/// A pipeline: a source, a topic, stages and sinks.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct PipelineFile {
+    /// The pipeline's name: lower-case letters, digits, `-` and `_`. Its store, its dead letters and its Kafka group are called so.
+    #[schemars(required)]
+    pub name: Option<Written<String>>,
+    /// Where records come from. Without it, the topic is fed by others.
+    pub source: Option<Written<SourceFile>>,
+    /// The log between source and stages.
+    pub topic: Option<Written<TopicFile>>,
+    /// The steps that a record goes through, in this order.
+    pub stage: Option<Vec<Written<StageFile>>>,
+    /// Where results go. As many as needed.
+    #[schemars(required)]
+    pub sink: Option<Vec<Written<SinkFile>>>,
+    /// What happens with records that are rejected.
+    pub dead_letters: Option<Written<DeadLettersFile>>,
+    /// Cases for `tidemill test`: one payload in, what must come of it.
+    pub test: Option<Vec<Written<TestFile>>>,
+    /// Changes to this file, by name of the profile, applied with `--profile`. Stages and sinks are named: `sink.users.at = "…"`.
+    #[schemars(with = "Option<Named<Named<serde_json::Value>>>")]
+    pub profile: Option<de::IgnoredAny>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct SourceFile {
+    /// What the source is: `randomuser` (the API of randomuser.me), `http` (any JSON API), `file` (newline-delimited JSON),
+    /// `generator` (made-up users, for demos and load) or `none` (the topic is fed by others).
+    #[schemars(required)]
+    pub kind: Option<Written<SourceKindFile>>,
+    /// How long to wait between two polls; `"0s"` polls without a pause. The generator's default is `"1s"`, a file's `"0s"`.
+    #[schemars(extend("default" = defaults::EVERY))]
+    pub every: Option<Written<HumanDuration>>,
+    /// When to start a run, as five cron fields or `@daily`; within a run `every` holds. Wants `for`.
+    pub cron: Option<Written<String>>,
+    /// How long a run polls. Without it, for ever.
+    #[serde(rename = "for")]
+    pub run_for: Option<Written<HumanDuration>>,
+    /// Up to so much is added to each wait, at random.
+    #[schemars(extend("default" = defaults::JITTER))]
+    pub jitter: Option<Written<HumanDuration>>,
+    /// Records of one poll, which are one page and one publish: at most 5,000 for randomuser. A file's default is 1,000.
+    #[schemars(range(min = 1, max = 100_000), extend("default" = defaults::RECORDS_PER_POLL))]
+    pub records_per_poll: Option<Written<u32>>,
+    /// Stop after so many records, counted over restarts. Without it, never.
+    #[schemars(range(min = 1, max = 9_007_199_254_740_991u64))]
+    pub records: Option<Written<u64>>,
+    /// A file with one payload as JSON: what records look like, for `check`. randomuser and generator know their own.
+    pub sample: Option<Written<String>>,
+    /// randomuser: the API's address. http: the address to ask. The default is that of randomuser.
+    #[schemars(extend("default" = defaults::RANDOMUSER_URL))]
+    pub url: Option<Written<String>>,
+    /// randomuser, generator: the same seed gives the same users. It should not end in a digit nor be 18 characters long.
+    #[schemars(extend("default" = defaults::SEED))]
+    pub seed: Option<Written<String>>,
+    /// randomuser: nationalities. Default: all.
+    pub nat: Option<Written<Vec<Written<String>>>>,
+    /// randomuser: only users of this gender. The API ignores it beside a seed, so they are filtered after the fetch.
+    pub gender: Option<Written<Gender>>,
+    /// randomuser: only these top-level fields of a user.
+    pub inc: Option<Written<Vec<Written<String>>>>,
+    /// randomuser: without these top-level fields of a user.
+    pub exc: Option<Written<Vec<Written<String>>>>,
+    /// http: the request's method.
+    #[schemars(extend("default" = defaults::METHOD))]
+    pub method: Option<Written<Method>>,
+    /// http: headers of the request. A secret is `{ env = "NAME" }` or `{ file = "path" }`.
+    pub headers: Option<Written<Named<Written<TextOrSecret>>>>,
+    /// http: query parameters of the request. A secret is `{ env = "NAME" }` or `{ file = "path" }`.
+    pub query: Option<Written<Named<Written<TextOrSecret>>>>,
+    /// http: the request's body.
+    pub body: Option<Written<String>>,
+    /// http: dotted path to the list of records in the response. Default: the response is the list, or one record.
+    pub records_at: Option<Written<String>>,
+    /// http: how the next page is asked for: `{ page = "parameter", first = 1 }`, `{ offset = "parameter" }`,
+    /// `{ token = "parameter", at = "path.in.response" }` or `{ link = "path.in.response" }`. Default: the same request again.
+    pub next: Option<Written<NextFile>>,
+    /// file: newline-delimited JSON, relative to the pipeline file.
+    pub path: Option<Written<String>>,
+    /// randomuser, http: the longest that one response may take.
+    #[schemars(extend("default" = defaults::TIMEOUT))]
+    pub timeout: Option<Written<HumanDuration>>,
+    /// randomuser, http: the largest response, unpacked.
+    #[schemars(extend("default" = defaults::RESPONSE_LIMIT))]
+    pub response_limit: Option<Written<HumanSize>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub enum SourceKindFile {
+    RandomUser,
+    Http,
+    File,
+    Generator,
+    None,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Gender {
+    Female,
+    Male,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Method {
+    Get,
+    Post,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct NextFile {
+    /// A query parameter that counts pages.
+    pub page: Option<Written<String>>,
+    /// With `page`: the number of the first page.
+    #[schemars(extend("default" = defaults::FIRST_PAGE))]
+    pub first: Option<Written<u64>>,
+    /// A query parameter that counts records.
+    pub offset: Option<Written<String>>,
+    /// A query parameter that takes a value out of the response before.
+    pub token: Option<Written<String>>,
+    /// With `token`: dotted path to that value.
+    pub at: Option<Written<String>>,
+    /// Dotted path to a URL in the response, on the same host.
+    pub link: Option<Written<String>>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct TopicFile {
+    /// The topic's name. Default: the pipeline's.
+    pub name: Option<Written<String>>,
+    /// `embedded` (in the store), or `kafka://host1:9092,host2:9092`.
+    #[schemars(extend("default" = defaults::AT))]
+    pub at: Option<Written<String>>,
+    /// Payload field that becomes the record's key: all records of one key are in one partition, in order.
+    pub key: Option<Written<String>>,
+    /// How many partitions: so many records can be worked on side by side.
+    #[schemars(range(min = 1, max = 1_024), extend("default" = defaults::PARTITIONS))]
+    pub partitions: Option<Written<u32>>,
+    /// embedded: what is kept of records that are done with, by age and size, whichever is reached first; or `"for ever"`.
+    #[schemars(extend("default" = defaults::RETENTION))]
+    pub retention: Option<Written<HumanRetention>>,
+    /// What a record without a value means: it is rejected, dropped, or deletes the row of its key.
+    #[schemars(extend("default" = defaults::NULL_VALUE))]
+    pub null_value: Option<Written<NullValue>>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct StageFile {
+    /// The stage's name, for profiles, `--set`, figures and logs.
+    #[schemars(required)]
+    pub name: Option<Written<String>>,
+    /// The plugin: a directory with its source, which `build` and `dev` build, or a `.wasm` component. Relative to the pipeline file.
+    #[schemars(required)]
+    pub plugin: Option<Written<String>>,
+    /// What the plugin is told at its start. It sees every value as text.
+    pub settings: Option<Named<Written<Setting>>>,
+    /// What the plugin may use.
+    pub limits: Option<Written<LimitsFile>>,
+    /// What the plugin may reach. Nothing unless named.
+    pub grants: Option<Written<GrantsFile>>,
+    /// A file with one record as JSON: what comes out of this stage, for `check`; for `messages` plugins.
+    pub sample: Option<Written<String>>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct LimitsFile {
+    /// Memory of each instance of the plugin.
+    #[schemars(extend("default" = defaults::MEMORY))]
+    pub memory: Option<Written<HumanSize>>,
+    /// CPU time of one call.
+    #[schemars(extend("default" = defaults::BATCH_TIME))]
+    pub batch_time: Option<Written<HumanDuration>>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct GrantsFile {
+    /// Hosts that it may ask over HTTP.
+    pub http: Option<Vec<Written<String>>>,
+    /// Environment variables that it may see.
+    pub env: Option<Vec<Written<String>>>,
+    /// Directories that it may read, relative to the pipeline file.
+    pub read: Option<Vec<Written<String>>>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct SinkFile {
+    /// The sink's name, for profiles, `--set`, figures and logs.
+    #[schemars(required)]
+    pub name: Option<Written<String>>,
+    /// Tables: `embedded` (in the store) or `cassandra://host1:9042,host2`. Whole records as JSON: `file:path`, `stdout`,
+    /// `topic:name` (a topic in the store). Nothing: `null`. For tests: `memory:name`.
+    #[schemars(extend("default" = defaults::AT))]
+    pub at: Option<Written<String>>,
+    /// Tables: `keyspace.table`.
+    pub table: Option<Written<String>>,
+    /// Tables: keyspace and table are made from the columns where absent.
+    #[schemars(extend("default" = defaults::CREATE))]
+    pub create: Option<Written<bool>>,
+    /// Tables: each column is fed by a field; `column = "field"` is short for a text column.
+    pub columns: Option<Written<Named<Written<ColumnFile>>>>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct DeadLettersFile {
+    /// Where rejected records go: `topic` is `<pipeline>.dead-letters`, beside the pipeline's topic.
+    #[schemars(extend("default" = defaults::DEAD_LETTERS_TO))]
+    pub to: Option<Written<DeadLettersTo>>,
+    /// The pipeline stops when more than this share of the last records was rejected; `"never"` goes on.
+    #[schemars(extend("default" = defaults::STOP_WHEN))]
+    pub stop_when: Option<Written<HumanShare>>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum DeadLettersTo {
+    Topic,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct TestFile {
+    /// What the case shows.
+    #[schemars(required)]
+    pub name: Option<Written<String>>,
+    /// The payload.
+    #[schemars(required, with = "serde_json::Value")]
+    pub input: Option<Written<toml::Value>>,
+    /// Fields and their values at the end of the chain, or `"dropped"`, `"deleted"`, `"rejected"` or `"rejected: part of the reason"`.
+    #[schemars(required)]
+    pub expect: Option<Written<ExpectFile>>,
+}
+
+/// `"text"`, or a secret that stands elsewhere.
+#[derive(Clone, Debug)]
+pub enum TextOrSecret {
+    Text(String),
+    Secret(SecretFile),
+}
+
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct SecretFile {
+    /// The environment variable that holds it.
+    pub env: Option<Written<String>>,
+    /// The file that holds it, relative to the pipeline file; a line break at its end is left out.
+    pub file: Option<Written<String>>,
+}
+
+/// `"field"`, or the field with its column's type and place in the key.
+#[derive(Clone, Debug)]
+pub enum ColumnFile {
+    Field(String),
+    Full(FullColumnFile),
+}
+
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct FullColumnFile {
+    /// The field that feeds the column. Default: the column's name.
+    pub field: Option<Written<String>>,
+    /// The column's CQL type.
+    #[serde(rename = "type")]
+    #[schemars(extend("default" = defaults::COLUMN_TYPE))]
+    pub cql: Option<Written<CqlType>>,
+    /// Part of the table's key: `partition` (at least one column) or `clustering`.
+    pub key: Option<Written<KeyRole>>,
+}
+
+/// A value of `settings`; plugins see text.
+#[derive(Clone, Debug)]
+pub struct Setting(pub String);
+
+#[derive(Debug)]
+pub enum ExpectFile {
+    Word(String),
+    Fields(toml::Table),
+}
+
+/// Text, or a table: read without buffering, so that places survive.
+macro_rules! text_or_table {
+    ($name:ident, $text:path, $table:ident, $inner:ty, $expecting:literal) => {
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                struct TextOrTable;
+                impl<'de> Visitor<'de> for TextOrTable {
+                    type Value = $name;
+
+                    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        f.write_str($expecting)
+                    }
+
+                    fn visit_str<E: de::Error>(self, text: &str) -> Result<$name, E> {
+                        Ok($text(text.to_owned()))
+                    }
+
+                    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<$name, A::Error> {
+                        <$inner>::deserialize(de::value::MapAccessDeserializer::new(map)).map($name::$table)
+                    }
+                }
+                deserializer.deserialize_any(TextOrTable)
+            }
+        }
+
+        impl JsonSchema for $name {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                schemars::json_schema!({ "anyOf": [{ "type": "string" }, generator.subschema_for::<$inner>()] })
+            }
+        }
+    };
+}
+
+text_or_table!(TextOrSecret, TextOrSecret::Text, Secret, SecretFile, "text, or `{ env = … }` or `{ file = … }`");
+text_or_table!(ColumnFile, ColumnFile::Field, Full, FullColumnFile, "a field, or `{ field = …, type = …, key = … }`");
+
+impl<'de> Deserialize<'de> for ExpectFile {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match toml::Value::deserialize(deserializer)? {
+            toml::Value::String(word) => Ok(ExpectFile::Word(word)),
+            toml::Value::Table(fields) => Ok(ExpectFile::Fields(fields)),
+            other => Err(de::Error::custom(format!("a table of fields or a word, not {}", other.type_str()))),
+        }
+    }
+}
+
+impl JsonSchema for ExpectFile {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "ExpectFile".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "anyOf": [{ "type": "string" }, { "type": "object" }] })
+    }
+}
+
+impl<'de> Deserialize<'de> for Setting {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Setting(match toml::Value::deserialize(deserializer)? {
+            toml::Value::String(text) => text,
+            toml::Value::Integer(number) => number.to_string(),
+            toml::Value::Float(number) => number.to_string(),
+            toml::Value::Boolean(value) => value.to_string(),
+            other => return Err(de::Error::custom(format!("text, a number or true or false, not {}", other.type_str()))),
+        }))
+    }
+}
+
+impl JsonSchema for Setting {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Setting".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "anyOf": [{ "type": "string" }, { "type": "number" }, { "type": "boolean" }] })
+    }
+}

@@ -1,0 +1,493 @@
+//! `[source]` from the file to the plan, with what each service would ignore or replace silently.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+use super::code;
+use super::defaults;
+use super::diagnostic::Diagnostic;
+use super::file::*;
+use super::plan::*;
+use super::resolve::{Resolver, default, plain};
+use super::units;
+use super::written::{Named, Written};
+
+/// The most users that randomuser gives at once; asked for more, it gives one.
+pub const RANDOMUSER_RESULTS_MAX: u32 = 5_000;
+
+pub const NATIONALITIES: [&str; 21] = [
+    "AU", "BR", "CA", "CH", "DE", "DK", "ES", "FI", "FR", "GB", "IE", "IN", "IR", "MX", "NL", "NO", "NZ", "RS", "TR", "UA", "US",
+];
+
+/// The top-level fields of a user, which `inc` and `exc` choose from.
+pub const USER_FIELDS: [&str; 12] =
+    ["gender", "name", "location", "email", "login", "dob", "registered", "phone", "cell", "id", "picture", "nat"];
+
+impl Resolver<'_> {
+    pub(super) fn source(&mut self, source: SourceFile, span: Range<usize>) -> Option<SourcePlan> {
+        let kind = source.kind.as_ref()?.value;
+        self.unused_keys(&source, kind);
+        let records_per_poll = source.records_per_poll.as_ref().map_or(
+            if kind == SourceKindFile::File { defaults::RECORDS_PER_POLL_FILE } else { defaults::RECORDS_PER_POLL },
+            |written| written.value,
+        );
+        let schedule = self.schedule(&source, kind);
+        let sample = source.sample.as_ref().and_then(|written| self.sample(written));
+        let timeout =
+            source.timeout.as_ref().map_or_else(|| default(units::duration(defaults::TIMEOUT)), |written| written.value.0);
+        let response_bytes_max = source
+            .response_limit
+            .as_ref()
+            .map_or_else(|| default(units::size(defaults::RESPONSE_LIMIT)), |written| written.value.0);
+        let records = source.records.as_ref().map(|written| written.value);
+        for (written, what) in [
+            (timeout.is_zero(), source.timeout.as_ref().map(|w| &w.span)),
+            (response_bytes_max == 0, source.response_limit.as_ref().map(|w| &w.span)),
+        ] {
+            if let (true, Some(span)) = (written, what) {
+                self.error(code::OUT_OF_RANGE, "a limit of zero lets nothing in", span, "");
+            }
+        }
+        let kind = match kind {
+            SourceKindFile::None => return None,
+            SourceKindFile::RandomUser => SourceKind::RandomUser(self.randomuser(source, records_per_poll)?),
+            SourceKindFile::Http => SourceKind::Http(self.http(source, span)?),
+            SourceKindFile::File => SourceKind::File(self.file(source, span)?),
+            SourceKindFile::Generator => SourceKind::Generator(GeneratorPlan { seed: seed_of(&source) }),
+        };
+        Some(SourcePlan { kind, schedule, records_per_poll, records, sample, timeout, response_bytes_max })
+    }
+
+    fn unused_keys(&mut self, source: &SourceFile, kind: SourceKindFile) {
+        use SourceKindFile::{File, Generator, Http, None, RandomUser};
+        fn at<T>(written: &Option<Written<T>>) -> Option<Range<usize>> {
+            written.as_ref().map(|written| written.span.clone())
+        }
+        let uses: [(&str, Option<Range<usize>>, &[SourceKindFile]); 22] = [
+            ("every", at(&source.every), &[RandomUser, Http, File, Generator]),
+            ("cron", at(&source.cron), &[RandomUser, Http, File, Generator]),
+            ("for", at(&source.run_for), &[RandomUser, Http, File, Generator]),
+            ("jitter", at(&source.jitter), &[RandomUser, Http, File, Generator]),
+            ("records-per-poll", at(&source.records_per_poll), &[RandomUser, Http, File, Generator]),
+            ("records", at(&source.records), &[RandomUser, Http, File, Generator]),
+            ("url", at(&source.url), &[RandomUser, Http]),
+            ("seed", at(&source.seed), &[RandomUser, Generator]),
+            ("nat", at(&source.nat), &[RandomUser]),
+            ("gender", at(&source.gender), &[RandomUser]),
+            ("inc", at(&source.inc), &[RandomUser]),
+            ("exc", at(&source.exc), &[RandomUser]),
+            ("method", at(&source.method), &[Http]),
+            ("headers", at(&source.headers), &[Http]),
+            ("query", at(&source.query), &[Http]),
+            ("body", at(&source.body), &[Http]),
+            ("records-at", at(&source.records_at), &[Http]),
+            ("next", at(&source.next), &[Http]),
+            ("path", at(&source.path), &[File]),
+            ("timeout", at(&source.timeout), &[RandomUser, Http]),
+            ("response-limit", at(&source.response_limit), &[RandomUser, Http]),
+            ("sample", at(&source.sample), &[RandomUser, Http, File, Generator, None]),
+        ];
+        for (key, span, kinds) in uses {
+            let Some(span) = span else { continue };
+            if !kinds.contains(&kind) {
+                let users: Vec<&str> = kinds.iter().map(|kind| kind_name(*kind)).collect();
+                let message = format!("`{key}` does nothing in a source of kind `{}`", kind_name(kind));
+                self.warn(code::KEY_NOT_USED, message, &span, format!("remove it; it is for {}", users.join(", ")));
+            }
+        }
+    }
+
+    fn schedule(&mut self, source: &SourceFile, kind: SourceKindFile) -> Schedule {
+        let every = source.every.as_ref().map_or_else(
+            || {
+                default(units::duration(match kind {
+                    SourceKindFile::Generator => defaults::EVERY_GENERATOR,
+                    SourceKindFile::File => defaults::EVERY_FILE,
+                    _ => defaults::EVERY,
+                }))
+            },
+            |written| written.value.0,
+        );
+        let run_for = source.run_for.as_ref().map(|written| written.value.0);
+        if let Some(written) = source.run_for.as_ref().filter(|written| written.value.0.is_zero()) {
+            self.error(code::OUT_OF_RANGE, "a run of no time polls nothing", &written.span, "as in: for = \"5m\"");
+        }
+        let trigger = match &source.cron {
+            None => Trigger::Every(every),
+            Some(cron) => {
+                if let Err(error) = cron.value.parse::<croner::Cron>() {
+                    let way = "five fields (minute hour day month weekday), as in \"0 6 * * 1-5\", or @hourly, @daily, @weekly";
+                    self.error(
+                        code::BAD_CRON,
+                        format!("`{}` is no cron pattern: {}", cron.value, lower_first(&error.to_string())),
+                        &cron.span,
+                        way,
+                    );
+                } else if run_for.is_none() {
+                    self.error(
+                        code::KEYS_CONFLICT,
+                        "`cron` starts runs that never end",
+                        &cron.span,
+                        "say how long a run polls: for = \"5m\"",
+                    );
+                }
+                Trigger::Cron { pattern: cron.value.clone(), every }
+            }
+        };
+        let jitter = source.jitter.as_ref().map_or(Duration::ZERO, |written| written.value.0);
+        Schedule { trigger, run_for, jitter }
+    }
+
+    fn randomuser(&mut self, source: SourceFile, records_per_poll: u32) -> Option<RandomUserPlan> {
+        if let Some(written) = &source.records_per_poll
+            && records_per_poll > RANDOMUSER_RESULTS_MAX
+        {
+            let message = format!("the API gives at most 5,000 users at once; asked for {records_per_poll} it gives 1");
+            self.error(code::RESULTS_TOO_MANY, message, &written.span, "records-per-poll = 5000");
+        }
+        let seed = seed_of(&source);
+        if let Some(written) = &source.seed {
+            self.seed(written);
+        }
+        let nat = source
+            .nat
+            .map(|list| self.words(list.value, &NATIONALITIES, code::UNKNOWN_NATIONALITY, "the API knows no nationality"))
+            .unwrap_or_default();
+        let inc_span = source.inc.as_ref().map(|list| list.span.clone());
+        let exc_span = source.exc.as_ref().map(|list| list.span.clone());
+        let inc = source
+            .inc
+            .map(|list| self.words(list.value, &USER_FIELDS, code::UNKNOWN_USER_FIELD, "a user has no field"))
+            .unwrap_or_default();
+        let exc = source
+            .exc
+            .map(|list| self.words(list.value, &USER_FIELDS, code::UNKNOWN_USER_FIELD, "a user has no field"))
+            .unwrap_or_default();
+        if let (Some(_), Some(exc)) = (&inc_span, &exc_span) {
+            self.error(code::KEYS_CONFLICT, "`inc` and `exc` both say which fields come", exc, "keep one of them");
+        }
+        if let Some(gender) = &source.gender {
+            let way = "it works, but costs the users that are left out; remove the key to keep all";
+            let message = "the API ignores `gender` beside a seed: users are filtered after the fetch, and polls bring fewer";
+            self.warn(code::GENDER_BESIDE_SEED, message, &gender.span, way);
+            if exc.iter().any(|name| name == "gender") || (!inc.is_empty() && !inc.iter().any(|name| name == "gender")) {
+                let span = inc_span.or(exc_span).unwrap_or(gender.span.clone());
+                self.error(
+                    code::KEYS_CONFLICT,
+                    "without the field `gender` users cannot be filtered by it",
+                    &span,
+                    "let `gender` come",
+                );
+            }
+        }
+        let url = match &source.url {
+            None => url::Url::parse(defaults::RANDOMUSER_URL).ok()?,
+            Some(written) => {
+                let url = self.url(written)?;
+                let ours = ["results", "seed", "page", "nat", "gender", "inc", "exc", "format"];
+                if let Some((name, _)) = url.query_pairs().find(|(name, _)| ours.contains(&&**name)) {
+                    let way = "use the keys of [source]: records-per-poll, seed, nat, gender, inc, exc";
+                    self.error(code::KEYS_CONFLICT, format!("`{name}` in the address is set by the source"), &written.span, way);
+                }
+                url
+            }
+        };
+        Some(RandomUserPlan {
+            url,
+            seed,
+            nat,
+            gender: source.gender.map(|gender| gender_name(gender.value).to_owned()),
+            inc,
+            exc,
+        })
+    }
+
+    fn seed(&mut self, written: &Written<String>) {
+        let seed = written.value.as_str();
+        if seed.is_empty() {
+            self.error(
+                code::SEED_TRAP,
+                "with an empty seed the API gives other users at each request",
+                &written.span,
+                "seed = \"tidemill\"",
+            );
+        } else if seed.ends_with(|c: char| c.is_ascii_digit()) {
+            let bare = seed.trim_end_matches(|c: char| c.is_ascii_digit());
+            let message = format!(
+                "seed `{seed}` ends in a digit: its pages repeat those of `{}`",
+                if bare.is_empty() { "another seed" } else { bare }
+            );
+            self.warn(
+                code::SEED_TRAP,
+                message,
+                &written.span,
+                "the API makes users from seed and page joined: end the seed in a letter",
+            );
+        } else if seed.chars().count() == 18 {
+            let message = "a seed of exactly 18 characters fixes the nationality by its last two";
+            self.warn(code::SEED_TRAP, message, &written.span, "take one character more or less");
+        }
+    }
+
+    /// Words of a list of which the service would ignore an unknown one silently. In the service's own spelling.
+    fn words(&mut self, list: Vec<Written<String>>, known: &[&str], code: &'static str, message: &str) -> Vec<String> {
+        let mut words = Vec::new();
+        for word in list {
+            match known.iter().find(|known| known.eq_ignore_ascii_case(&word.value)) {
+                Some(known) => words.push((*known).to_owned()),
+                None => {
+                    let unknown = Diagnostic::error(code, format!("{message} `{}`, and would ignore it silently", word.value));
+                    self.found
+                        .push(unknown.at(self.texts.place(word.span.clone())).did_you_mean(&word.value, known.iter().copied()));
+                }
+            }
+        }
+        words
+    }
+
+    fn url(&mut self, written: &Written<String>) -> Option<url::Url> {
+        match url::Url::parse(&written.value) {
+            Ok(url) if !matches!(url.scheme(), "http" | "https") => {
+                self.error(
+                    code::BAD_URL,
+                    format!("`{}` is not asked over HTTP", url.scheme()),
+                    &written.span,
+                    "an address starts with https:// or http://",
+                );
+                None
+            }
+            Ok(url) if url.password().is_some() => {
+                let way = "remove it, and send it in a header: headers = { authorization = { env = \"NAME\" } }";
+                self.error(
+                    code::BAD_SECRET,
+                    "a password in an address would be shown in logs and on the page",
+                    &written.span,
+                    way,
+                );
+                None
+            }
+            Ok(url) => Some(url),
+            Err(error) => {
+                self.error(
+                    code::BAD_URL,
+                    format!("`{}` is no URL: {error}", written.value),
+                    &written.span,
+                    "as in: url = \"https://example.com/api\"",
+                );
+                None
+            }
+        }
+    }
+
+    fn http(&mut self, source: SourceFile, span: Range<usize>) -> Option<HttpPlan> {
+        let url = match &source.url {
+            Some(written) => self.url(written),
+            None if self.removed.contains("source.url") => None,
+            None => {
+                self.error(
+                    code::MISSING_KEY,
+                    "missing key `url` in [source] of kind `http`",
+                    &span,
+                    "add it: url = \"https://example.com/api\"",
+                );
+                None
+            }
+        };
+        let method = source.method.map_or(Method::Get, |written| written.value);
+        if let (Method::Get, Some(body)) = (method, &source.body) {
+            self.warn(
+                code::KEY_NOT_USED,
+                "most services ignore the body of a GET",
+                &body.span,
+                "method = \"POST\", or remove the body",
+            );
+        }
+        let headers = source.headers.map(|headers| self.headers(headers.value)).unwrap_or_default();
+        let query_names: Vec<Written<String>> =
+            source.query.iter().flat_map(|query| query.value.0.iter().map(|(name, _)| name.clone())).collect();
+        let query = source.query.map(|query| self.secrets(query.value)).unwrap_or_default();
+        let next = source.next.map_or(Some(NextPage::Same), |next| self.next(next, &query_names));
+        if let Some(path) = &source.records_at {
+            self.payload_field(path);
+        }
+        Some(HttpPlan {
+            url: url?,
+            method: match method {
+                Method::Get => "GET".to_owned(),
+                Method::Post => "POST".to_owned(),
+            },
+            headers,
+            query: query.into_iter().collect(),
+            body: source.body.map(|body| body.value),
+            records_at: source.records_at.map(|path| path.value).unwrap_or_default(),
+            next: next?,
+        })
+    }
+
+    fn headers(&mut self, headers: Named<Written<TextOrSecret>>) -> Vec<(String, SecretString)> {
+        let token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+        for (index, (name, value)) in headers.0.iter().enumerate() {
+            if name.value.is_empty() || !name.value.chars().all(token) {
+                self.error(
+                    code::BAD_HEADER,
+                    format!("`{}` is no name of a header", name.value),
+                    &name.span,
+                    "letters, digits and `-`",
+                );
+            }
+            if headers.0[..index].iter().any(|(other, _)| other.value.eq_ignore_ascii_case(&name.value)) {
+                self.error(
+                    code::DUPLICATE_NAME,
+                    format!("header `{}` is set twice", name.value),
+                    &name.span,
+                    "upper and lower case are the same",
+                );
+            }
+            if let TextOrSecret::Text(text) = &value.value
+                && text.chars().any(|c| c.is_control() && c != '\t')
+            {
+                self.error(
+                    code::BAD_HEADER,
+                    format!("header `{}` has a control character in its value", name.value),
+                    &value.span,
+                    "",
+                );
+            }
+        }
+        self.secrets(headers)
+    }
+
+    fn secrets(&mut self, values: Named<Written<TextOrSecret>>) -> Vec<(String, SecretString)> {
+        let mut resolved = Vec::new();
+        for (name, value) in values.0 {
+            let secret = match value.value {
+                TextOrSecret::Text(text) => Some(SecretString::from(text)),
+                TextOrSecret::Secret(secret) => self.secret(&secret, &value.span),
+            };
+            resolved.extend(secret.map(|secret| (name.value, secret)));
+        }
+        resolved
+    }
+
+    fn secret(&mut self, secret: &SecretFile, span: &Range<usize>) -> Option<SecretString> {
+        match (&secret.env, &secret.file) {
+            (Some(name), None) => {
+                let value = (self.lookup)(&name.value);
+                if value.is_none() {
+                    let message = format!("the environment has no `{}`, which holds a secret", name.value);
+                    self.error(code::UNRESOLVED_VARIABLE, message, &name.span, format!("set {}", name.value));
+                }
+                value.map(SecretString::from)
+            }
+            (None, Some(path)) => match std::fs::read_to_string(self.folder.join(&path.value)) {
+                Ok(text) => Some(SecretString::from(text.trim_end_matches(['\r', '\n']).to_owned())),
+                Err(error) => {
+                    let message = format!("read secret `{}`: {}", path.value, plain(&error));
+                    self.error(code::BAD_SECRET, message, &path.span, "a secret's file is relative to the pipeline file");
+                    None
+                }
+            },
+            _ => {
+                self.error(code::BAD_SECRET, "a secret is in one place", span, "write { env = \"NAME\" } or { file = \"path\" }");
+                None
+            }
+        }
+    }
+
+    fn next(&mut self, next: Written<NextFile>, query: &[Written<String>]) -> Option<NextPage> {
+        let Written { value: next, span } = next;
+        let forms =
+            "{ page = \"page\" }, { offset = \"skip\" }, { token = \"cursor\", at = \"meta.next\" } or { link = \"links.next\" }";
+        let ways = [&next.page, &next.offset, &next.token, &next.link];
+        if ways.iter().filter(|way| way.is_some()).count() != 1 {
+            self.error(code::BAD_NEXT, "`next` says in one way how the next page is asked for", &span, format!("one of {forms}"));
+            return None;
+        }
+        for (written, needs, used) in [
+            (next.first.as_ref().map(|first| first.span.clone()), "page", next.page.is_some()),
+            (next.at.as_ref().map(|at| at.span.clone()), "token", next.token.is_some()),
+        ] {
+            if let (Some(span), false) = (written, used) {
+                self.error(code::BAD_NEXT, format!("this goes with `{needs}`"), &span, format!("one of {forms}"));
+            }
+        }
+        if let Some(parameter) = ways.iter().take(3).find_map(|way| way.as_ref())
+            && let Some(fixed) = query.iter().find(|name| name.value == parameter.value)
+        {
+            let message = format!("the query parameter `{}` is set by `next` too", fixed.value);
+            self.error(
+                code::KEYS_CONFLICT,
+                message,
+                &fixed.span,
+                "remove it from `query`; { page = …, first = N } sets the first page",
+            );
+        }
+        if let Some(path) = next.at.as_ref().or(next.link.as_ref()) {
+            self.payload_field(path);
+        }
+        match (next.page, next.offset, next.token, next.link) {
+            (Some(page), ..) => Some(NextPage::Page {
+                parameter: page.value,
+                first: next.first.map_or(defaults::FIRST_PAGE, |first| first.value),
+            }),
+            (_, Some(offset), ..) => Some(NextPage::Offset { parameter: offset.value }),
+            (_, _, Some(token), _) => match next.at {
+                Some(at) => Some(NextPage::Token { parameter: token.value, at: at.value }),
+                None => {
+                    self.error(
+                        code::BAD_NEXT,
+                        "`token` needs `at`: where in the response its value is",
+                        &token.span,
+                        "add it: at = \"meta.next\"",
+                    );
+                    None
+                }
+            },
+            (_, _, _, link) => link.map(|link| NextPage::Link { at: link.value }),
+        }
+    }
+
+    fn file(&mut self, source: SourceFile, span: Range<usize>) -> Option<FilePlan> {
+        match source.path {
+            Some(path) => Some(FilePlan { path: self.folder.join(path.value) }),
+            None if self.removed.contains("source.path") => None,
+            None => {
+                self.error(
+                    code::MISSING_KEY,
+                    "missing key `path` in [source] of kind `file`",
+                    &span,
+                    "add it: path = \"users.ndjson\"",
+                );
+                None
+            }
+        }
+    }
+}
+
+fn seed_of(source: &SourceFile) -> String {
+    source.seed.as_ref().map_or_else(|| defaults::SEED.to_owned(), |written| written.value.clone())
+}
+
+fn gender_name(gender: Gender) -> &'static str {
+    match gender {
+        Gender::Female => "female",
+        Gender::Male => "male",
+    }
+}
+
+fn kind_name(kind: SourceKindFile) -> &'static str {
+    match kind {
+        SourceKindFile::RandomUser => "randomuser",
+        SourceKindFile::Http => "http",
+        SourceKindFile::File => "file",
+        SourceKindFile::Generator => "generator",
+        SourceKindFile::None => "none",
+    }
+}
+
+fn lower_first(text: &str) -> String {
+    let mut chars = text.trim_end_matches('.').chars();
+    chars.next().map(|first| first.to_lowercase().chain(chars).collect()).unwrap_or_default()
+}
