@@ -39,7 +39,10 @@ pub fn expand(text: &str, lookup: Lookup<'_>) -> Result<String, Error> {
             Some(Some(("-", default))) => (Some(default), None),
             Some(Some(("?", message))) => (None, Some(message.to_owned())),
             Some(_) => {
-                return Err(Error::Malformed(format!("`{}` is neither `:-default` nor `:?message` behind a name", &inner[..end])));
+                return Err(Error::Malformed(format!(
+                    "`{}` is neither `:-default` nor `:?message` behind a name",
+                    &inner[..end]
+                )));
             }
         };
         // As in a shell with a colon: an empty value counts as none.
