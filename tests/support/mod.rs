@@ -1,0 +1,32 @@
+//! What test classes share. Each class takes in what it needs of it.
+#![allow(dead_code, reason = "each class of test is a crate of its own and uses a part of this")]
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// Longest that a condition may take on a busy machine; nothing waits longer than it must.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The root of the repository.
+pub fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Says loudly that a test is not run. With `TIDEMILL_REQUIRE=all`, as in CI, that is a failure.
+pub fn skip_or_panic(reason: &str) {
+    assert!(std::env::var("TIDEMILL_REQUIRE").as_deref() != Ok("all"), "SKIPPED although TIDEMILL_REQUIRE=all: {reason}");
+    eprintln!("SKIPPED: {reason}");
+}
+
+/// Looks again and again until there is something, or panics after [`PATIENCE`]. The one place in which tests wait.
+#[track_caller]
+pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < until, "waited {PATIENCE:?} for {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
