@@ -46,7 +46,8 @@ pub struct Health {
 impl Health {
     /// Alarms for the status, each with its way out.
     pub fn alarms(&self) -> Vec<String> {
-        let wal = "the write-ahead log is over 1 GiB and the source waits: end the program that holds a transaction on store.db open";
+        let wal =
+            "the write-ahead log is over 1 GiB and the source waits: end the program that holds a transaction on store.db open";
         self.stuck.iter().cloned().chain(self.wal_over.then(|| wal.to_owned())).collect()
     }
 }

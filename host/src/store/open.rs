@@ -39,7 +39,8 @@ pub(super) fn for_writing(path: &Path) -> Result<Connection, Error> {
     file.write(true).create(true).truncate(false).mode(0o600);
     drop(file.open(path).map_err(|error| Error::io(&format!("open {}", path.display()), &error))?);
     let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE, WRITER_CACHE_KIB)?;
-    connection.execute_batch(&format!("PRAGMA page_size = {PAGE_BYTES}; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;"))?;
+    connection
+        .execute_batch(&format!("PRAGMA page_size = {PAGE_BYTES}; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;"))?;
     connection.execute_batch(&format!("PRAGMA wal_autocheckpoint = 0; PRAGMA journal_size_limit = {WAL_KEPT_BYTES};"))?;
     migrate(&connection, path)?;
     Ok(connection)

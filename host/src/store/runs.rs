@@ -12,7 +12,8 @@ pub async fn keep(store: &Store, run: &Run) -> Result<i64, Error> {
     let run = run.clone();
     let write = move |connection: &rusqlite::Connection| {
         let id = log::count_up(connection, "runs")?;
-        let text = serde_json::to_string(&Run { id, ..run.clone() }).map_err(|error| Error::Sqlite(format!("write a run: {error}")))?;
+        let text =
+            serde_json::to_string(&Run { id, ..run.clone() }).map_err(|error| Error::Sqlite(format!("write a run: {error}")))?;
         connection.prepare_cached("INSERT INTO runs (id, run) VALUES (?1, ?2)")?.execute(params![id, text])?;
         connection.prepare_cached("DELETE FROM runs WHERE id <= ?1")?.execute([id - RUNS_KEPT])?;
         Ok(id)

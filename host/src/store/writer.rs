@@ -61,7 +61,9 @@ impl Writer {
             if !error.passes() || requests.is_closed() {
                 return group.iter().map(|_| Err(error.clone())).collect();
             }
-            self.set_health(|health| health.stuck = Some(format!("nothing can be stored: {error}; it goes on when there is room")));
+            self.set_health(|health| {
+                health.stuck = Some(format!("nothing can be stored: {error}; it goes on when there is room"))
+            });
             // What is in the write-ahead log may be all that fills the disk.
             let _ = self.connection.wal_checkpoint_v2(None::<&str>, CheckpointMode::PASSIVE);
             std::thread::sleep(backoff);

@@ -111,7 +111,8 @@ pub fn read(
     let mut batch = Batch::with_capacity(partition, 0, 0);
     let mut statement = connection.prepare_cached(select)?;
     let mut rows = statement.query(params![partition_row, from])?;
-    let fits = |batch: &Batch, bytes: usize| batch.is_empty() || (batch.rows() < records_max && batch.bytes() + bytes <= bytes_max);
+    let fits =
+        |batch: &Batch, bytes: usize| batch.is_empty() || (batch.rows() < records_max && batch.bytes() + bytes <= bytes_max);
     while let Some(row) = rows.next()? {
         let (base, count): (i64, u32) = (row.get(0)?, row.get(1)?);
         let body = row.get_ref(2)?.as_blob().map_err(|error| Error::Sqlite(format!("read a chunk of the log: {error}")))?;
@@ -125,10 +126,9 @@ pub fn read(
 /// Removes chunks that the position has passed and that retention no longer keeps, a bounded number at a time; `room` more bytes are
 /// wanted. Returns the bytes that the topic holds then.
 pub fn trim(connection: &Connection, log: &Log, retention: &Retention, now_ms: i64, room: u64) -> Result<u64, Error> {
-    let held: i64 =
-        connection.prepare_cached("SELECT total(bytes) FROM partitions WHERE topic = ?1")?.query_row([log.topic], |row| {
-            Ok(row.get::<_, f64>(0)? as i64)
-        })?;
+    let held: i64 = connection
+        .prepare_cached("SELECT total(bytes) FROM partitions WHERE topic = ?1")?
+        .query_row([log.topic], |row| Ok(row.get::<_, f64>(0)? as i64))?;
     let mut held = held.max(0) as u64;
     let oldest_ms = retention.age.map(|age| now_ms.saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX)));
     let mut removed = 0;

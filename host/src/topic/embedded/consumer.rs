@@ -46,7 +46,14 @@ impl EmbeddedConsumer {
             if next < extent.first || next > extent.next {
                 return Err(Error::OutOfRange { partition, wanted: next, first: extent.first, end: extent.next });
             }
-            readers.push(PartitionReader { row: *row, partition, next, end_told: None, waiting_since: None, in_flight: VecDeque::new() });
+            readers.push(PartitionReader {
+                row: *row,
+                partition,
+                next,
+                end_told: None,
+                waiting_since: None,
+                in_flight: VecDeque::new(),
+            });
         }
         // What is in flight is bounded by the window of each partition; events about them are few.
         let (sender, events) = mpsc::channel(readers.len() * (window.batches_ahead + 3));

@@ -11,7 +11,8 @@ use crate::record::{Header, Place};
 use crate::store;
 use crate::topic::{DeadLetter, Error, Resolution};
 
-const COLUMNS: &str = "partition, \"offset\", \"key\", value, headers, timestamp, reason, stage, digest, generation, write_time, host";
+const COLUMNS: &str =
+    "partition, \"offset\", \"key\", value, headers, timestamp, reason, stage, digest, generation, write_time, host";
 
 /// Writes those of a save; another one in the settled range was accepted now, and goes.
 pub(super) fn settle(
@@ -25,7 +26,8 @@ pub(super) fn settle(
         let accepted = "DELETE FROM dead_letters WHERE topic = ?1 AND partition = ?2 AND \"offset\" >= ?3 AND \"offset\" < ?4";
         connection.prepare_cached(accepted)?.execute(params![topic, partition, settled.start, settled.end])?;
     }
-    let insert = format!("INSERT OR REPLACE INTO dead_letters (topic, {COLUMNS}) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13)");
+    let insert =
+        format!("INSERT OR REPLACE INTO dead_letters (topic, {COLUMNS}) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13)");
     for letter in letters {
         let DeadLetter { place, key, value, headers, timestamp, reason, stage, digest, generation, write_time, host } = letter;
         let encoded: Vec<_> =
@@ -101,7 +103,8 @@ pub(super) async fn resolve(topic: &Embedded, place: Place, how: Resolution, wit
         }
         let delete = "DELETE FROM dead_letters WHERE topic = ?1 AND partition = ?2 AND \"offset\" = ?3";
         connection.execute(delete, key)?;
-        let receipt = "INSERT OR REPLACE INTO receipts (topic, partition, \"offset\", resolution, at_ms) VALUES (?1, ?2, ?3, ?4, ?5)";
+        let receipt =
+            "INSERT OR REPLACE INTO receipts (topic, partition, \"offset\", resolution, at_ms) VALUES (?1, ?2, ?3, ?4, ?5)";
         connection.execute(receipt, params![id, place.partition, place.offset, resolution, now_ms()])?;
         Ok(true)
     };

@@ -56,7 +56,13 @@ impl Embedded {
     }
 
     /// Reads records without consuming them: for `tap`, `dry-run` and a verifier. A record larger than `bytes_max` comes alone.
-    pub async fn peek(&self, partition: u32, from: i64, records_max: usize, bytes_max: usize) -> Result<crate::record::Batch, Error> {
+    pub async fn peek(
+        &self,
+        partition: u32,
+        from: i64,
+        records_max: usize,
+        bytes_max: usize,
+    ) -> Result<crate::record::Batch, Error> {
         let Some(row) = self.log.partitions.get(partition as usize).copied() else {
             return Err(Error::Fatal(format!("topic `{}` has no partition {partition}", self.name)));
         };
@@ -109,9 +115,11 @@ impl Topic for Embedded {
     async fn generations(&self) -> Result<Vec<(u64, GenerationContent)>, Error> {
         let topic = self.log.topic;
         let read = move |connection: &Connection| {
-            let mut statement = connection.prepare_cached("SELECT number, content FROM generations WHERE topic = ?1 ORDER BY number")?;
+            let mut statement =
+                connection.prepare_cached("SELECT number, content FROM generations WHERE topic = ?1 ORDER BY number")?;
             let rows = statement.query_map([topic], |row| Ok((row.get(0)?, row.get::<_, String>(1)?)))?;
-            rows.map(|row| row.map_err(store::Error::from).and_then(|(number, text)| Ok((number, parse(&text, "a generation")?)))).collect()
+            rows.map(|row| row.map_err(store::Error::from).and_then(|(number, text)| Ok((number, parse(&text, "a generation")?))))
+                .collect()
         };
         Ok(self.store.read(read).await?)
     }

@@ -27,7 +27,8 @@ impl EmbeddedPublisher {
     pub(super) async fn new(topic: &Embedded) -> Result<EmbeddedPublisher, Error> {
         let id = topic.log.topic;
         let take_over = "UPDATE topics SET publisher_epoch = publisher_epoch + 1 WHERE id = ?1 RETURNING publisher_epoch";
-        let epoch = topic.store.write_returning(move |connection| Ok(connection.query_row(take_over, [id], |row| row.get(0))?)).await?;
+        let epoch =
+            topic.store.write_returning(move |connection| Ok(connection.query_row(take_over, [id], |row| row.get(0))?)).await?;
         Ok(EmbeddedPublisher { topic: topic.clone(), epoch, keyless: 0 })
     }
 }
@@ -47,7 +48,10 @@ impl Publisher for EmbeddedPublisher {
         let partitions = self.topic.log.partitions.len() as u32;
         let chunks = log::chunks_of(&page, partitions, self.keyless);
         self.keyless = (self.keyless + 1) % partitions;
-        let bytes: usize = page.iter().map(|message| message.key.as_ref().map_or(0, Vec::len) + message.value.as_ref().map_or(0, Vec::len)).sum();
+        let bytes: usize = page
+            .iter()
+            .map(|message| message.key.as_ref().map_or(0, Vec::len) + message.value.as_ref().map_or(0, Vec::len))
+            .sum();
         let published = Published { records: page.len() as u64, bytes: bytes as u64 };
         drop(page);
         let cursor = serde_json::to_string(&cursor).map_err(|error| Error::Fatal(format!("write a cursor: {error}")))?;

@@ -50,7 +50,8 @@ impl Saver for EmbeddedSaver {
         }
         let (next, boundaries) = (save.position.next, save.position.boundaries.clone());
         let known = self.lock().get(&partition) == Some(&boundaries);
-        let position = serde_json::to_string(&save.position).map_err(|error| Error::Fatal(format!("write a position: {error}")))?;
+        let position =
+            serde_json::to_string(&save.position).map_err(|error| Error::Fatal(format!("write a position: {error}")))?;
         let (log, retention, epoch) = (self.topic.log.clone(), self.topic.retention, self.assignment.epoch);
         let write = move |connection: &Connection| -> Result<bool, store::Error> {
             let current: i64 = connection
