@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
-use crate::record::Kind;
+use crate::record::{Contract, Kind};
 
 /// A whole pipeline file, resolved with profile, `--set` and environment.
 #[derive(Clone, Debug)]
@@ -171,6 +171,14 @@ pub struct StagePlan {
     pub grants: Grants,
     /// What follows this `messages` stage looks like, for `check`: JSON text.
     pub sample: Option<String>,
+}
+
+/// A stage's plugin as `check` and the chain see it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StageContract {
+    pub stage: String,
+    /// `None` for a `messages` plugin.
+    pub contract: Option<Contract>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

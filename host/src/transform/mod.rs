@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::record::{Columns, Contract, Message, RowOutcome};
+pub use crate::config::plan::StageContract;
+use crate::record::{Columns, Message, RowOutcome};
 
 /// What a chain made of a batch.
 #[derive(Debug, Default)]
@@ -65,14 +66,6 @@ pub enum Error {
     /// The batch must be searched for the record to blame, beside the worker.
     #[error("stage {stage}: {reason}")]
     Blame { stage: String, reason: String },
-}
-
-/// A stage's plugin as `check` and the chain see it.
-#[derive(Clone, Debug)]
-pub struct StageContract {
-    pub stage: String,
-    /// `None` for a `messages` plugin.
-    pub contract: Option<Contract>,
 }
 
 #[cfg(test)]
