@@ -7,6 +7,7 @@ pub mod config;
 pub mod pipeline;
 pub mod plugin;
 pub mod record;
+pub mod schedule;
 pub mod sink;
 pub mod source;
 pub mod status;
