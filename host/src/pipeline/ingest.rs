@@ -113,12 +113,15 @@ enum Command {
 pub struct Handle(mpsc::Sender<Command>);
 
 /// The other end of a [`Handle`]. It holds a sender itself, so that it never closes.
-pub struct Commands(mpsc::Receiver<Command>, Handle);
+pub struct Commands {
+    received: mpsc::Receiver<Command>,
+    _open: Handle,
+}
 
 pub fn control() -> (Handle, Commands) {
     let (sender, receiver) = mpsc::channel(COMMANDS_MAX);
     let handle = Handle(sender);
-    (handle.clone(), Commands(receiver, handle))
+    (handle.clone(), Commands { received: receiver, _open: handle })
 }
 
 impl Handle {
@@ -143,7 +146,7 @@ impl Handle {
 
 impl Commands {
     async fn next(&mut self) -> Command {
-        self.0.recv().await.expect("a sender lives as long as this receiver")
+        self.received.recv().await.expect("a sender lives as long as this receiver")
     }
 }
 
@@ -331,7 +334,7 @@ impl Leg {
 
     /// Until the schedule or a person asks for a poll; `Some` when none will come.
     async fn wait(&mut self) -> Option<Ended> {
-        while let Ok(command) = self.commands.0.try_recv() {
+        while let Ok(command) = self.commands.received.try_recv() {
             if self.obey(command) {
                 self.timetable.polled(self.pace.clock.now());
                 return self.drain.has_begun().then_some(Ended::Drained);

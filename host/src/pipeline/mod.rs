@@ -6,6 +6,8 @@ pub mod dead_letter;
 pub mod deliver;
 pub mod drain;
 pub mod generation;
+pub mod ingest;
+mod key;
 mod partition;
 pub mod report;
 pub mod tracker;
