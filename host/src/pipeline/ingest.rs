@@ -246,8 +246,7 @@ impl Leg {
             status.kind = plan.kind.name().to_owned();
             status.state = "waiting".to_owned();
         });
-        let timetable =
-            Timetable::new(&plan.schedule, TimeZone::system(), pace.clock.now()).map_err(Error::Schedule)?;
+        let timetable = Timetable::new(&plan.schedule, TimeZone::system(), pace.clock.now()).map_err(Error::Schedule)?;
         let ahead = matches!(plan.schedule.trigger, Trigger::Every(pause) if pause.is_zero());
         let key = key.map(|path| (path.clone(), KeyField::new(&path)));
         Ok(Leg { plan, key, source, topic, runs, reporter, drain, pace, until_idle, commands, timetable, paused: false, ahead })

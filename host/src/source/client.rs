@@ -9,7 +9,9 @@ use std::sync::Once;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
+use reqwest::header::{
+    ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER,
+};
 use reqwest::{Method, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
@@ -82,7 +84,9 @@ impl Client {
         match tokio::time::timeout(REACHABLE_WITHIN.min(self.timeout), asked).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => Err(Error::retry(format!("reach {}: {}", place(url), cause(&error)))),
-            Err(_) => Err(Error::retry(format!("reach {}: no answer within {:?}", place(url), REACHABLE_WITHIN.min(self.timeout)))),
+            Err(_) => {
+                Err(Error::retry(format!("reach {}: no answer within {:?}", place(url), REACHABLE_WITHIN.min(self.timeout))))
+            }
         }
     }
 
@@ -94,10 +98,8 @@ impl Client {
             if let Some(body) = &request.body {
                 builder = builder.body(body.clone());
             }
-            let response = builder
-                .send()
-                .await
-                .map_err(|error| Error::retry(format!("ask {}: {}", place(&url), cause(&error))))?;
+            let response =
+                builder.send().await.map_err(|error| Error::retry(format!("ask {}: {}", place(&url), cause(&error))))?;
             let Some(target) = redirect_target(&response, &url)? else {
                 return self.receive(response, &url, received).await;
             };

@@ -87,7 +87,8 @@ impl Reader {
         let mut file = fs::File::open(&self.path).map_err(|error| cannot("open", &self.path, &error))?;
         let mut notes = Vec::new();
         let trouble = |error: io::Error| cannot("read", &self.path, &error);
-        if at.offset > 0 && fingerprint(&mut file, at.fingerprinted).map_err(trouble)? != (at.fingerprinted, at.fingerprint.clone())
+        if at.offset > 0
+            && fingerprint(&mut file, at.fingerprinted).map_err(trouble)? != (at.fingerprinted, at.fingerprint.clone())
             || at.offset > file.metadata().map_err(trouble)?.len()
         {
             notes.push("the file was replaced since it was read last: it is read from its start".to_owned());

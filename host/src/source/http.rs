@@ -33,7 +33,9 @@ struct Place {
 #[serde(rename_all = "kebab-case")]
 enum Next {
     /// The plain request; `n` have been made.
-    Plain { n: u64 },
+    Plain {
+        n: u64,
+    },
     Page(u64),
     Offset(u64),
     Token(String),
@@ -111,10 +113,22 @@ impl Source for Http {
         let next = at.filter(|at| at.stream == self.stream).map_or_else(|| self.start(), |at| at.next);
         if next == Next::End {
             let next = write_cursor(&Place { stream: self.stream.clone(), next });
-            return Ok(Page { messages: Vec::new(), next, bytes: 0, what: "past the last page".to_owned(), notes, exhausted: true });
+            return Ok(Page {
+                messages: Vec::new(),
+                next,
+                bytes: 0,
+                what: "past the last page".to_owned(),
+                notes,
+                exhausted: true,
+            });
         }
         let url = self.url(&next)?;
-        let request = Request { method: self.method.clone(), url: url.clone(), headers: self.headers.clone(), body: self.plan.body.clone() };
+        let request = Request {
+            method: self.method.clone(),
+            url: url.clone(),
+            headers: self.headers.clone(),
+            body: self.plan.body.clone(),
+        };
         let response = self.client.send(&request).await?;
 
         let messages = records(&response.body, &self.plan.records_at, &url)?;
@@ -152,8 +166,11 @@ fn what(next: &Next, url: &Url) -> String {
 
 /// Replaces a query parameter, all of it where it is repeated.
 fn set_parameter(url: &mut Url, name: &str, value: &str) {
-    let others: Vec<(String, String)> =
-        url.query_pairs().filter(|(other, _)| other != name).map(|(name, value)| (name.into_owned(), value.into_owned())).collect();
+    let others: Vec<(String, String)> = url
+        .query_pairs()
+        .filter(|(other, _)| other != name)
+        .map(|(name, value)| (name.into_owned(), value.into_owned()))
+        .collect();
     url.query_pairs_mut().clear().extend_pairs(others).append_pair(name, value);
 }
 
@@ -162,8 +179,10 @@ fn find<'a>(body: &'a [u8], path: &str, url: &Url) -> Result<Option<&'a RawValue
     let mut value: &RawValue = client::parse(body, url)?;
     for step in path.split('.').filter(|step| !step.is_empty()) {
         let inner = match value.get().as_bytes().first() {
-            Some(b'{') => client::parse::<std::collections::BTreeMap<std::borrow::Cow<'a, str>, &'a RawValue>>(value.get().as_bytes(), url)?
-                .remove(step),
+            Some(b'{') => {
+                client::parse::<std::collections::BTreeMap<std::borrow::Cow<'a, str>, &'a RawValue>>(value.get().as_bytes(), url)?
+                    .remove(step)
+            }
             Some(b'[') => {
                 let list: Vec<&'a RawValue> = client::parse(value.get().as_bytes(), url)?;
                 step.parse().ok().and_then(|index: usize| list.get(index).copied())

@@ -156,7 +156,9 @@ impl Source for RandomUser {
         let users = users(&answer, &seed, number, &url)?;
         let mut notes = Vec::new();
         if other_stream {
-            notes.push("seed, records-per-poll, nat or gender have changed: this is another stream, read from its page 1 on".to_owned());
+            notes.push(
+                "seed, records-per-poll, nat or gender have changed: this is another stream, read from its page 1 on".to_owned(),
+            );
         }
         if users.len() < records as usize {
             notes.push(self.take_short(page, users.len(), records)?);

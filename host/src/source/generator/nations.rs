@@ -374,7 +374,8 @@ pub(super) const ANIMALS: [&str; 16] = [
 ];
 
 pub(super) const PASSWORDS: [&str; 12] = [
-    "anchor", "biscuit", "cobalt", "drummer", "embers", "foxtrot", "granite", "hazelnut", "indigo", "juniper", "lantern", "meadow",
+    "anchor", "biscuit", "cobalt", "drummer", "embers", "foxtrot", "granite", "hazelnut", "indigo", "juniper", "lantern",
+    "meadow",
 ];
 
 /// Offset and description, as the API has them.
