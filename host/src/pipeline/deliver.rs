@@ -15,7 +15,7 @@ use super::partition::{Handed, Partition, Stop};
 use super::report::Report;
 use super::worker::Workers;
 use crate::record::RowOutcome;
-use crate::topic::{self, Consumer, Event, Topic, Window};
+use crate::topic::{self, Consumer, Event, Saver, Topic, Window};
 
 /// A partition that is taken away must be given up well before the topic's own deadline.
 const REVOKE_DEADLINE: Duration = Duration::from_secs(5);
@@ -95,6 +95,7 @@ impl Deliver {
 
     async fn hand_out(self: &Arc<Self>, tasks: &mut Tasks, lanes: &mut BTreeMap<u32, Lane>) -> Result<(), String> {
         let Some(mut consumer) = self.consumer().await? else { return Ok(()) };
+        let saver = consumer.saver();
         let mut back_off = BackOff::new(Duration::from_millis(50), Duration::from_secs(5));
         loop {
             let event = tokio::select! {
@@ -110,7 +111,7 @@ impl Deliver {
                 Ok(event) => {
                     self.report.alarm("topic", None);
                     back_off = BackOff::new(Duration::from_millis(50), Duration::from_secs(5));
-                    self.handle(event, consumer.as_ref(), tasks, lanes).await;
+                    self.handle(event, &saver, tasks, lanes).await;
                 }
                 Err(topic::Error::Fatal(reason)) => return Err(format!("read the topic: {reason}")),
                 Err(error) => {
@@ -154,13 +155,13 @@ impl Deliver {
         }
     }
 
-    async fn handle(self: &Arc<Self>, event: Event, consumer: &dyn Consumer, tasks: &mut Tasks, lanes: &mut BTreeMap<u32, Lane>) {
+    async fn handle(self: &Arc<Self>, event: Event, saver: &Arc<dyn Saver>, tasks: &mut Tasks, lanes: &mut BTreeMap<u32, Lane>) {
         match event {
             Event::Assigned { partition: number, position, first } => {
                 if let Some(position) = &position {
                     self.report.saved(number, position);
                 }
-                let partition = Partition { number, position, first, saver: consumer.saver(), deliver: self.clone() };
+                let partition = Partition { number, position, first, saver: saver.clone(), deliver: self.clone() };
                 // The window bounds what the topic hands out; the queue has room for it and for the ends between.
                 let (handed, queue) = mpsc::channel(2 * (self.window.batches_ahead + 2));
                 let (ending, ended) = oneshot::channel();

@@ -1,0 +1,173 @@
+//! The deliver leg over doubles: what is saved and written, in which order, whatever fails.
+
+#[path = "deliver/doubles.rs"]
+mod doubles;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use doubles::{Running, Seen, World, batch};
+use tidemill::config::plan::StopWhen;
+use tidemill::sink;
+use tidemill::topic::{self, Boundary, Figures, Position};
+
+#[tokio::test]
+async fn the_boundary_is_saved_before_the_first_row_under_it_and_a_clean_end_lowers_reach() {
+    let world = Arc::new(World::default());
+    let running = Running::start(&world, 1, None);
+    running.give(batch(&[(5, "a"), (8, "b")]));
+    running.settled(9).await;
+    let seen = world.seen.lock().unwrap().clone();
+    let [Seen::Saved(0, reach, boundaries), Seen::Wrote(rows), Seen::Saved(9, later, _)] = &seen[..] else { panic!("{seen:?}") };
+    assert_eq!(boundaries, &[(5, 1)]);
+    assert!(*reach >= 9 && later >= reach);
+    assert_eq!(rows[1].1 - rows[0].1, 3, "write times grow with the offset");
+    running.drained().await.unwrap();
+    assert_eq!((world.saved().next, world.saved().reach), (9, 9));
+}
+
+#[tokio::test]
+async fn each_record_counts_once_by_its_outcome() {
+    let world = Arc::new(World::default());
+    let running = Running::start(&world, 1, None);
+    running.give(batch(&[(0, "a"), (1, "drop"), (2, "reject"), (3, "unbindable"), (4, "refused"), (5, "trap"), (6, "b")]));
+    running.settled(7).await;
+    assert_eq!(world.saved().figures, Figures { emitted: 2, dropped: 1, deleted: 0, rejected: 4 });
+    let reasons: Vec<(i64, String, bool)> = {
+        let letters = world.dead_letters.lock().unwrap();
+        letters.iter().map(|(offset, letter)| (*offset, letter.reason.clone(), letter.stage.is_some())).collect()
+    };
+    let expected = [
+        (2, "as told", true),
+        (3, "sink double: no uuid", false),
+        (4, "sink double: the server says no", false),
+        (5, "blamed", true),
+    ];
+    assert_eq!(reasons, expected.map(|(offset, reason, stage)| (offset, reason.to_owned(), stage)));
+    assert_eq!(world.dead_letters.lock().unwrap()[&3].value.as_deref(), Some(&b"unbindable"[..]), "the original bytes");
+    assert_eq!(world.blames.load(Ordering::SeqCst), 1);
+    running.drained().await.unwrap();
+}
+
+#[tokio::test]
+async fn retry_blames_nobody_and_keeps_the_order() {
+    let world = Arc::new(World::default());
+    world.retries.store(3, Ordering::SeqCst);
+    let running = Running::start(&world, 1, None);
+    running.give(batch(&[(0, "a")]));
+    running.give(batch(&[(1, "b")]));
+    running.settled(2).await;
+    assert_eq!(world.rows().iter().map(|row| row.0).collect::<Vec<_>>(), [0, 1]);
+    assert!(world.dead_letters.lock().unwrap().is_empty());
+    running.drained().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_sink_that_fails_for_a_while_gets_the_same_rows_again() {
+    let world = Arc::new(World::default());
+    let errors = [sink::Error::Full("full".to_owned()), sink::Error::Transient("down".to_owned())];
+    world.write_errors.lock().unwrap().extend(errors);
+    let running = Running::start(&world, 1, None);
+    running.give(batch(&[(0, "a")]));
+    running.settled(1).await;
+    assert_eq!(world.rows().len(), 1);
+    running.drained().await.unwrap();
+}
+
+#[tokio::test]
+async fn draining_never_waits_for_a_sink_that_is_down() {
+    let world = Arc::new(World::default());
+    world.sink_is_down.store(true, Ordering::SeqCst);
+    let running = Running::start(&world, 1, None);
+    running.give(batch(&[(0, "a")]));
+    while world.seen.lock().unwrap().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    running.drained().await.unwrap();
+    let position = world.saved();
+    assert_eq!(position.next, 0, "nothing is settled");
+    assert!(position.reach > 0, "the row may have been written");
+    // The next host delivers it again, at the same write time.
+    world.sink_is_down.store(false, Ordering::SeqCst);
+    let running = Running::start(&world, 1, None);
+    running.give(batch(&[(0, "a")]));
+    running.settled(1).await;
+    assert_eq!(world.rows(), [(0, position.boundaries[0].time)]);
+    running.drained().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_sink_that_is_wrong_as_a_whole_stops_the_pipeline() {
+    let world = Arc::new(World::default());
+    world.write_errors.lock().unwrap().push(sink::Error::Systemic("no such table".to_owned()));
+    let running = Running::start(&world, 1, None);
+    running.give(batch(&[(0, "a")]));
+    assert_eq!(running.ended().await, Err("write to sink double: no such table".to_owned()));
+    assert_eq!(world.saved().next, 0);
+}
+
+#[tokio::test]
+async fn a_save_that_cannot_be_made_stops_the_pipeline_and_one_that_may_pass_is_made_again() {
+    let world = Arc::new(World::default());
+    let errors = [topic::Error::Fatal("gone".to_owned()), topic::Error::Full("full".to_owned())];
+    world.save_errors.lock().unwrap().extend(errors);
+    let running = Running::start(&world, 1, None);
+    running.give(batch(&[(0, "reject")]));
+    assert_eq!(running.ended().await, Err("save the position of partition 0: gone".to_owned()));
+    assert!(world.position.lock().unwrap().is_none(), "the position does not pass a dead letter that was not saved");
+}
+
+#[tokio::test]
+async fn what_a_killed_host_may_have_written_stays_with_its_generation() {
+    let world = Arc::new(World::default());
+    let running = Running::start(&world, 1, None);
+    running.give(batch(&[(0, "a"), (1, "b")]));
+    running.settled(2).await;
+    running.killed().await;
+    let before = world.saved();
+    assert!(before.reach > 2);
+    // Another generation goes on: below `reach` the old one decides, and a clean end does not forget that.
+    let running = Running::start(&world, 2, None);
+    running.give(batch(&[(2, "c")]));
+    running.settled(3).await;
+    running.drained().await.unwrap();
+    let position = world.saved();
+    assert_eq!(position.reach, before.reach);
+    assert_eq!(position.boundaries, before.boundaries);
+    let running = Running::start(&world, 3, None);
+    running.give(batch(&[(before.reach - 1, "d"), (before.reach, "e")]));
+    running.settled(before.reach + 1).await;
+    let boundaries: Vec<(i64, u64)> = world.saved().boundaries.iter().map(|b| (b.first, b.generation)).collect();
+    assert_eq!(boundaries, [(before.reach, 3)]);
+    let times: Vec<i64> = world.rows().iter().map(|row| row.1).collect();
+    assert!(times.is_sorted_by(|a, b| a < b), "write times only grow: {times:?}");
+    running.drained().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_save_keeps_the_boundaries_above_it() {
+    let boundary = |first, generation| Boundary { first, generation, time: 1_000 * first };
+    let position = Position { next: 0, reach: 10, boundaries: vec![boundary(0, 1), boundary(4, 2)], figures: Figures::default() };
+    let world = Arc::new(World::default());
+    *world.position.lock().unwrap() = Some(position);
+    let running = Running::start(&world, 3, None);
+    running.give(batch(&[(0, "a")]));
+    running.settled(1).await;
+    assert_eq!(world.saved().boundaries, [boundary(0, 1), boundary(4, 2)]);
+    running.give(batch(&[(3, "b"), (4, "c"), (9, "d"), (10, "e")]));
+    running.settled(11).await;
+    assert_eq!(world.rows()[..4], [(0, 0), (3, 3), (4, 4_000), (9, 4_005)]);
+    running.drained().await.unwrap();
+}
+
+#[tokio::test]
+async fn too_many_rejected_records_stop_the_pipeline() {
+    let world = Arc::new(World::default());
+    let running = Running::start(&world, 1, Some(StopWhen { percent: 50.0, of: 4 }));
+    running.give(batch(&[(0, "reject"), (1, "reject"), (2, "reject")]));
+    running.settled(3).await;
+    running.give(batch(&[(3, "a")]));
+    let why = running.ended().await.unwrap_err();
+    assert!(why.starts_with("3 of the last 4 records were rejected"), "{why}");
+    assert_eq!(world.saved().next, 4, "what was decided is settled");
+}

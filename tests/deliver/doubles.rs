@@ -1,0 +1,304 @@
+//! A topic, a chain and a sink in memory, which note in one list what happens in which order.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tidemill::pipeline::deliver::{Deliver, Progress};
+use tidemill::pipeline::drain::Drain;
+use tidemill::pipeline::generation::{Decide, Generation, Generations, Recall, Recipe};
+use tidemill::pipeline::report::Report;
+use tidemill::pipeline::worker::Workers;
+use tidemill::record::{Batch, Columns, Place, RecordRef, RowOutcome};
+use tidemill::sink::{self, BindRejection, Bound, Emitted, Sink};
+use tidemill::store::{Store, Write};
+use tidemill::topic::{
+    Consumer, DeadLetter, Ends, Error, Event, GenerationContent, Position, Publisher, Resolution, Save, Saver, Topic, Window,
+};
+use tidemill::transform::{self, Transformed};
+use tokio::sync::mpsc;
+
+/// What happened, in order.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Seen {
+    /// `next`, `reach`, and the boundaries as (first, generation).
+    Saved(i64, i64, Vec<(i64, u64)>),
+    /// Offset and write time of each row.
+    Wrote(Vec<(i64, i64)>),
+}
+
+#[derive(Default)]
+pub struct World {
+    pub seen: Mutex<Vec<Seen>>,
+    pub position: Mutex<Option<Position>>,
+    pub dead_letters: Mutex<BTreeMap<i64, DeadLetter>>,
+    /// Errors that the next saves and writes meet.
+    pub save_errors: Mutex<Vec<Error>>,
+    pub write_errors: Mutex<Vec<sink::Error>>,
+    /// Write errors never end.
+    pub sink_is_down: AtomicBool,
+    /// Calls of chains that answer `retry`, and that fail so that a record must be blamed.
+    pub retries: AtomicUsize,
+    pub blames: AtomicUsize,
+}
+
+impl World {
+    pub fn saved(&self) -> Position {
+        self.position.lock().unwrap().clone().expect("a position was saved")
+    }
+
+    pub fn rows(&self) -> Vec<(i64, i64)> {
+        let seen = self.seen.lock().unwrap();
+        seen.iter().filter_map(|seen| if let Seen::Wrote(rows) = seen { Some(rows.clone()) } else { None }).flatten().collect()
+    }
+}
+
+/// Values decide: `drop`, `reject`, `unbindable` (the sink refuses it), `refused` (the server does), else emitted.
+pub fn batch(values: &[(i64, &str)]) -> Batch {
+    let mut batch = Batch::new(0);
+    for (offset, value) in values {
+        batch.push(RecordRef { offset: *offset, timestamp: 0, key: None, value: Some(value.as_bytes()), headers: &[] });
+    }
+    batch
+}
+
+struct Chain(Arc<World>);
+
+fn transform(batch: &Batch) -> Transformed {
+    let mut transformed = Transformed::default();
+    for (row, record) in batch.iter().enumerate() {
+        let rejected = |reason: &str| RowOutcome::Rejected { stage: Some("double".to_owned()), reason: reason.to_owned() };
+        let outcome = match record.value {
+            Some(b"drop") => RowOutcome::Dropped,
+            Some(b"reject") => rejected("as told"),
+            Some(b"trap") => rejected("blamed"),
+            _ => RowOutcome::Emitted,
+        };
+        if outcome == RowOutcome::Emitted {
+            transformed.origins.push(row as u32);
+        }
+        transformed.outcomes.push(outcome);
+    }
+    transformed.columns = Columns::default();
+    transformed
+}
+
+impl Decide for Chain {
+    fn process(&mut self, batch: &Batch) -> Result<Transformed, transform::Error> {
+        let take = |left: &AtomicUsize| left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
+        let (stage, reason) = ("double".to_owned(), "not yet".to_owned());
+        if take(&self.0.retries) {
+            return Err(transform::Error::Retry { stage, reason });
+        }
+        if batch.iter().any(|record| record.value == Some(b"trap")) {
+            return Err(transform::Error::Blame { stage, reason });
+        }
+        Ok(transform(batch))
+    }
+}
+
+struct Code(Arc<World>);
+
+impl Recipe for Code {
+    fn chain(&self) -> Result<Box<dyn Decide>, String> {
+        Ok(Box::new(Chain(self.0.clone())))
+    }
+
+    fn blame(&self, batch: &Batch) -> Result<Transformed, transform::Error> {
+        self.0.blames.fetch_add(1, Ordering::SeqCst);
+        Ok(transform(batch))
+    }
+}
+
+struct Table(Arc<World>);
+
+#[async_trait]
+impl Sink for Table {
+    fn name(&self) -> &str {
+        "double"
+    }
+
+    fn wants_messages(&self) -> bool {
+        false
+    }
+
+    fn bind(&self, emitted: &Emitted<'_>) -> Result<Bound, Vec<BindRejection>> {
+        let refused = |record: &&u32| emitted.batch.value(**record as usize) == Some(b"unbindable");
+        let rejections: Vec<BindRejection> =
+            emitted.origins.iter().filter(refused).map(|record| BindRejection { record: *record, reason: "no uuid".into() }).collect();
+        if !rejections.is_empty() {
+            return Err(rejections);
+        }
+        let mut rows = sink::Rows::default();
+        for (record, time) in emitted.origins.iter().zip(emitted.write_times) {
+            rows.places.push(emitted.batch.place(*record as usize));
+            rows.write_times.push(*time);
+            rows.deleted.extend((emitted.batch.value(*record as usize) == Some(b"refused")).then_some(rows.places.len() as u32 - 1));
+        }
+        Ok(Bound::Rows(rows))
+    }
+
+    fn join(&self, _: &Store, bound: Bound) -> Result<Write, Bound> {
+        Err(bound)
+    }
+
+    async fn write(&self, bound: &Bound) -> Result<Vec<(Place, String)>, sink::Error> {
+        let Bound::Rows(rows) = bound else { panic!("the double is given rows") };
+        if self.0.sink_is_down.load(Ordering::SeqCst) {
+            return Err(sink::Error::Transient("down".to_owned()));
+        }
+        if let Some(error) = self.0.write_errors.lock().unwrap().pop() {
+            return Err(error);
+        }
+        let written = rows.places.iter().zip(&rows.write_times).map(|(place, time)| (place.offset, *time)).collect();
+        self.0.seen.lock().unwrap().push(Seen::Wrote(written));
+        Ok(rows.deleted.iter().map(|row| (rows.places[*row as usize], "the server says no".to_owned())).collect())
+    }
+}
+
+/// One partition, whose events are given by the test.
+pub struct Log {
+    world: Arc<World>,
+    events: Mutex<Option<mpsc::UnboundedReceiver<Event>>>,
+}
+
+struct Reads(mpsc::UnboundedReceiver<Event>, Arc<World>);
+struct Saves(Arc<World>);
+
+#[async_trait]
+impl Consumer for Reads {
+    async fn next(&mut self) -> Result<Event, Error> {
+        match self.0.recv().await {
+            Some(event) => Ok(event),
+            None => std::future::pending().await,
+        }
+    }
+
+    fn saver(&self) -> Arc<dyn Saver> {
+        Arc::new(Saves(self.1.clone()))
+    }
+}
+
+#[async_trait]
+impl Saver for Saves {
+    async fn save(&self, _: u32, save: Save) -> Result<(), Error> {
+        if let Some(error) = self.0.save_errors.lock().unwrap().pop() {
+            return Err(error);
+        }
+        let boundaries = save.position.boundaries.iter().map(|boundary| (boundary.first, boundary.generation)).collect();
+        self.0.seen.lock().unwrap().push(Seen::Saved(save.position.next, save.position.reach, boundaries));
+        let mut dead_letters = self.0.dead_letters.lock().unwrap();
+        dead_letters.retain(|offset, _| !save.settled.contains(offset));
+        dead_letters.extend(save.dead_letters.into_iter().map(|letter| (letter.place.offset, letter)));
+        *self.0.position.lock().unwrap() = Some(save.position);
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Topic for Log {
+    async fn publisher(&self) -> Result<Box<dyn Publisher>, Error> {
+        Err(Error::Fatal("the double has no publisher".to_owned()))
+    }
+    async fn consumer(&self, _: Window) -> Result<Box<dyn Consumer>, Error> {
+        let events = self.events.lock().unwrap().take().expect("one consumer");
+        Ok(Box::new(Reads(events, self.world.clone())))
+    }
+    fn joins(&self) -> Option<Store> {
+        None
+    }
+    async fn ends(&self) -> Result<Vec<Ends>, Error> {
+        Ok(Vec::new())
+    }
+    async fn positions(&self) -> Result<Vec<(u32, Position)>, Error> {
+        Ok(Vec::new())
+    }
+    async fn generations(&self) -> Result<Vec<(u64, GenerationContent)>, Error> {
+        Ok(Vec::new())
+    }
+    async fn claim_generation(&self, _: &GenerationContent) -> Result<u64, Error> {
+        Ok(1)
+    }
+    async fn dead_letters(&self, _: Option<Place>, _: usize) -> Result<Vec<DeadLetter>, Error> {
+        Ok(Vec::new())
+    }
+    async fn dead_letter(&self, _: Place) -> Result<Option<DeadLetter>, Error> {
+        Ok(None)
+    }
+    async fn dead_letter_count(&self) -> Result<u64, Error> {
+        Ok(0)
+    }
+    async fn resolve_dead_letter(&self, _: Place, _: Resolution, _: Vec<Write>) -> Result<bool, Error> {
+        Ok(false)
+    }
+}
+
+fn generation(world: &Arc<World>, number: u64) -> Generation {
+    let content = GenerationContent { stages: Vec::new(), bindings: serde_json::Value::Null };
+    Generation { number, content, recipe: Arc::new(Code(world.clone())), sinks: vec![Arc::new(Table(world.clone()))] }
+}
+
+struct Older(Arc<World>);
+
+#[async_trait]
+impl Recall for Older {
+    async fn recall(&self, number: u64) -> Result<Generation, String> {
+        Ok(generation(&self.0, number))
+    }
+}
+
+/// A deliver leg over one partition, under way.
+pub struct Running {
+    pub deliver: Arc<Deliver>,
+    events: mpsc::UnboundedSender<Event>,
+    run: tokio::task::JoinHandle<Result<(), String>>,
+}
+
+impl Running {
+    /// Resumes from the world's position under generation `number`.
+    pub fn start(world: &Arc<World>, number: u64, stop_when: Option<tidemill::config::plan::StopWhen>) -> Running {
+        let (events, given) = mpsc::unbounded_channel();
+        let position = world.position.lock().unwrap().clone();
+        let _ = events.send(Event::Assigned { partition: 0, position, first: 0 });
+        let deliver = Arc::new(Deliver {
+            topic: Arc::new(Log { world: world.clone(), events: Mutex::new(Some(given)) }),
+            generations: Generations::new(generation(world, number), Box::new(Older(world.clone()))),
+            workers: Workers::start(1, 1).unwrap(),
+            window: Window::default(),
+            host: "test".to_owned(),
+            threshold: stop_when.map(|stop_when| Mutex::new(tidemill::pipeline::dead_letter::Threshold::new(stop_when))),
+            report: Report::new(Default::default(), vec![Vec::new()]),
+            progress: Progress::default(),
+            drain: Drain::default(),
+            drain_deadline: Duration::from_secs(5),
+        });
+        Running { run: tokio::spawn(deliver.clone().run()), deliver, events }
+    }
+
+    pub fn give(&self, batch: Batch) {
+        let _ = self.events.send(Event::Batch(batch));
+    }
+
+    /// Waits until all below `end` is settled.
+    pub async fn settled(&self, end: i64) {
+        let ends = [Ends { partition: 0, first: 0, end, bytes: 0 }];
+        tokio::time::timeout(Duration::from_secs(10), self.deliver.progress.reaches(&ends)).await.expect("it settles");
+    }
+
+    pub async fn drained(self) -> Result<(), String> {
+        self.deliver.drain.begin();
+        self.ended().await
+    }
+
+    pub async fn ended(self) -> Result<(), String> {
+        tokio::time::timeout(Duration::from_secs(10), self.run).await.expect("it ends").expect("no panic")
+    }
+
+    /// As a crash would: nothing is finished.
+    pub async fn killed(self) {
+        self.run.abort();
+        let _ = self.run.await;
+    }
+}
