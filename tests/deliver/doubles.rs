@@ -126,8 +126,12 @@ impl Sink for Table {
 
     fn bind(&self, emitted: &Emitted<'_>) -> Result<Bound, Vec<BindRejection>> {
         let refused = |record: &&u32| emitted.batch.value(**record as usize) == Some(b"unbindable");
-        let rejections: Vec<BindRejection> =
-            emitted.origins.iter().filter(refused).map(|record| BindRejection { record: *record, reason: "no uuid".into() }).collect();
+        let rejections: Vec<BindRejection> = emitted
+            .origins
+            .iter()
+            .filter(refused)
+            .map(|record| BindRejection { record: *record, reason: "no uuid".into() })
+            .collect();
         if !rejections.is_empty() {
             return Err(rejections);
         }
@@ -135,7 +139,8 @@ impl Sink for Table {
         for (record, time) in emitted.origins.iter().zip(emitted.write_times) {
             rows.places.push(emitted.batch.place(*record as usize));
             rows.write_times.push(*time);
-            rows.deleted.extend((emitted.batch.value(*record as usize) == Some(b"refused")).then_some(rows.places.len() as u32 - 1));
+            rows.deleted
+                .extend((emitted.batch.value(*record as usize) == Some(b"refused")).then_some(rows.places.len() as u32 - 1));
         }
         Ok(Bound::Rows(rows))
     }
