@@ -111,9 +111,11 @@ function drawLatest(rows) {
     cell.scope = "col";
     head.append(cell);
   }
-  const first = latest.rows.size === 0;
-  const lines = rows.map((row) => {
-    const line = make("tr", !first && !latest.rows.has(JSON.stringify(row)) ? "fresh" : "");
+  // A few new rows are pointed out; where most are new, that would be a flicker.
+  const fresh = rows.map((row) => !latest.rows.has(JSON.stringify(row)));
+  const few = latest.rows.size > 0 && fresh.filter(Boolean).length * 2 <= rows.length;
+  const lines = rows.map((row, at) => {
+    const line = make("tr", few && fresh[at] ? "fresh" : "");
     for (const column of columns) {
       const value = row[column];
       const none = value === null || value === undefined;
@@ -138,7 +140,9 @@ function drawSpark(value) {
   if (rates.length > 240) rates.shift();
   const top = Math.max(...rates, 1e-9);
   const points = rates.map((value, at) => `${((at / Math.max(rates.length - 1, 1)) * 120).toFixed(1)},${(23 - (value / top) * 22).toFixed(1)}`);
-  $("spark").firstElementChild.setAttribute("points", points.join(" "));
+  const [area, line] = $("spark").children;
+  line.setAttribute("points", points.join(" "));
+  area.setAttribute("points", `0,24 ${points.join(" ")} ${points.at(-1).split(",")[0]},24`);
 }
 
 // ---- the whole
