@@ -3,6 +3,7 @@
 //! Everything here is synchronous and runs on worker threads, never on an I/O thread (invariant 7 names what a guest cannot do).
 
 pub mod bindings;
+mod build;
 mod cache;
 mod contract;
 mod engine;
@@ -17,6 +18,7 @@ use std::collections::BTreeMap;
 
 use wasmtime::component::{ComponentType, Lift};
 
+pub use build::{BuildError, build_directory, component_path};
 pub use cache::Cache;
 pub use engine::{Engine, EngineError};
 pub use instance::{Instance, StartError};
