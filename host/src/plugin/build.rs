@@ -131,7 +131,8 @@ struct CargoMessage {
 
 fn build_by_cargo(dir: &Path) -> Result<PathBuf, BuildError> {
     add_target(dir)?;
-    let output = run(cargo(dir, "cargo").args(["build", "--release", "--target", TARGET, "--message-format=json-render-diagnostics"]))?;
+    let output =
+        run(cargo(dir, "cargo").args(["build", "--release", "--target", TARGET, "--message-format=json-render-diagnostics"]))?;
     let none = |reason: &str| BuildError::NoComponent { dir: dir.to_owned(), reason: reason.to_owned() };
     let manifest = dir.join("Cargo.toml").canonicalize().map_err(|error| none(&error.to_string()))?;
     let messages = output.lines().filter_map(|line| serde_json::from_str::<CargoMessage>(line).ok());
@@ -162,7 +163,8 @@ fn cargo(dir: &Path, program: &str) -> Command {
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy();
         let of_a_build = ["CARGO_PKG_", "CARGO_BIN_", "CARGO_BUILD_", "CARGO_ENCODED_", "CARGO_MANIFEST_", "CARGO_PROFILE_"];
-        let single = ["CARGO", "CARGO_TARGET_DIR", "CARGO_TARGET_TMPDIR", "CARGO_CRATE_NAME", "CARGO_PRIMARY_PACKAGE", "RUSTFLAGS"];
+        let single =
+            ["CARGO", "CARGO_TARGET_DIR", "CARGO_TARGET_TMPDIR", "CARGO_CRATE_NAME", "CARGO_PRIMARY_PACKAGE", "RUSTFLAGS"];
         let wrappers = ["RUSTC", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "RUSTDOCFLAGS", "OUT_DIR", "TARGET", "HOST"];
         let toolchain = ["RUSTUP_TOOLCHAIN", "RUST_RECURSION_COUNT", "LD_LIBRARY_PATH"];
         if of_a_build.iter().any(|prefix| name.starts_with(prefix))
@@ -179,10 +181,8 @@ fn run(command: &mut Command) -> Result<String, BuildError> {
     let program = command.get_program().to_string_lossy().into_owned();
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     let line = words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
-    let output = command
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|error| BuildError::Start { program, reason: error.to_string() })?;
+    let output =
+        command.stdin(Stdio::null()).output().map_err(|error| BuildError::Start { program, reason: error.to_string() })?;
     let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
     if output.status.success() {
         return Ok(stdout);
