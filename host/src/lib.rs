@@ -10,6 +10,7 @@ pub mod record;
 pub mod schedule;
 pub mod sink;
 pub mod source;
+pub mod stand_in;
 pub mod status;
 pub mod store;
 pub mod topic;

@@ -11,6 +11,7 @@ mod completions;
 mod listen;
 mod output;
 mod pipeline;
+mod stand_in;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -62,12 +63,15 @@ struct Global {
 enum Verb {
     /// Print the completion script of a shell
     Completions(completions::Args),
+    /// Serve users as randomuser.me does, and fail on demand
+    StandIn(stand_in::Args),
 }
 
 impl Verb {
     fn run(self, out: &Output) -> Result<Done, Failure> {
         match self {
             Verb::Completions(args) => completions::run(args, out),
+            Verb::StandIn(args) => stand_in::run(args, out),
         }
     }
 }

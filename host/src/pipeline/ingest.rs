@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
+use futures_util::future::join_all;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
@@ -21,6 +21,7 @@ use crate::record::Message;
 use crate::schedule::{self, Clock, Next, Timetable};
 use crate::source::{self, Page, Source};
 use crate::status::{Reporter, Run, SourceStatus};
+use crate::store::{self, Store};
 use crate::topic::{self, Cursor, Published, Publisher, Topic};
 
 /// Commands and run records that wait; a sender waits when there are more.
@@ -28,13 +29,6 @@ const COMMANDS_MAX: usize = 16;
 const RUNS_MAX: usize = 64;
 /// Of what is odd about the answers, the latest of each kind.
 const NOTES_MAX: usize = 8;
-
-/// Where run records are kept.
-#[async_trait]
-pub trait RunLog: Send + Sync {
-    /// [`Run::id`] is given there.
-    async fn record(&self, run: Run) -> anyhow::Result<()>;
-}
 
 /// How patient the leg is. Tests make it quick.
 #[derive(Clone)]
@@ -68,7 +62,8 @@ pub struct Ingest {
     pub key: Option<String>,
     pub source: Box<dyn Source>,
     pub topic: Arc<dyn Topic>,
-    pub runs: Arc<dyn RunLog>,
+    /// Where run records are kept.
+    pub store: Store,
     pub reporter: Reporter,
     pub drain: Drain,
     pub pace: Pace,
@@ -188,16 +183,8 @@ enum Turn<T> {
 /// Runs the leg until it is drained, ends by itself, or cannot go on.
 pub async fn run(ingest: Ingest, commands: Commands) -> Result<Ended, Error> {
     let reporter = ingest.reporter.clone();
-    let (runs, mut recorded) = mpsc::channel(RUNS_MAX);
-    let log = ingest.runs.clone();
-    // Beside the leg: a run record waits for the disk, and the next page need not.
-    let recorder = tokio::spawn(async move {
-        while let Some(run) = recorded.recv().await {
-            if let Err(error) = log.record(run).await {
-                warn!(%error, "run record not kept");
-            }
-        }
-    });
+    let (runs, recorded) = mpsc::channel(RUNS_MAX);
+    let recorder = tokio::spawn(record_runs(ingest.store.clone(), recorded));
     let ended = match Leg::new(ingest, commands, runs) {
         Ok(leg) => leg.run().await,
         Err(error) => Err(error),
@@ -216,6 +203,22 @@ pub async fn run(ingest: Ingest, commands: Commands) -> Result<Ended, Error> {
         }
     });
     ended
+}
+
+/// Beside the leg: a run record waits for the disk, and the next page need not.
+async fn record_runs(store: Store, mut runs: mpsc::Receiver<Run>) {
+    let mut waiting = Vec::new();
+    while runs.recv_many(&mut waiting, RUNS_MAX).await > 0 {
+        for kept in join_all(waiting.drain(..).map(|run| keep(&store, run))).await {
+            if let Err(error) = kept {
+                warn!(%error, "run record not kept");
+            }
+        }
+    }
+}
+
+async fn keep(store: &Store, run: Run) -> Result<i64, store::Error> {
+    store::runs::keep(store, &run).await
 }
 
 fn update(reporter: &Reporter, change: impl FnOnce(&mut SourceStatus)) {
@@ -241,7 +244,7 @@ struct Leg {
 
 impl Leg {
     fn new(ingest: Ingest, commands: Commands, runs: mpsc::Sender<Run>) -> Result<Leg, Error> {
-        let Ingest { plan, key, source, topic, runs: _, reporter, drain, pace, until_idle } = ingest;
+        let Ingest { plan, key, source, topic, store: _, reporter, drain, pace, until_idle } = ingest;
         update(&reporter, |status| {
             status.kind = plan.kind.name().to_owned();
             status.state = "waiting".to_owned();
