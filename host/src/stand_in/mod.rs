@@ -87,7 +87,8 @@ enum Way {
 
 impl Answer {
     fn json(status: u16, body: Vec<u8>) -> Answer {
-        let headers = vec![("content-type", "application/json; charset=utf-8".to_owned()), ("cache-control", "no-cache".to_owned())];
+        let headers =
+            vec![("content-type", "application/json; charset=utf-8".to_owned()), ("cache-control", "no-cache".to_owned())];
         Answer { status, headers, body, way: Way::Whole }
     }
 
