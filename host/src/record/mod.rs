@@ -7,6 +7,7 @@ mod batch;
 mod column;
 mod field;
 mod outcome;
+mod splice;
 mod text;
 
 pub use batch::{Batch, Header, Message, Place, RecordRef};

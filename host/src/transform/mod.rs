@@ -1,5 +1,26 @@
 //! The chain: projection, stages in order, and the search for the record to blame.
 
+mod bisect;
+mod chain;
+mod input;
+mod kinds;
+mod parked;
+mod path;
+mod plan;
+mod project;
+mod scan;
+mod stage;
+mod time;
+mod write_back;
+
+pub use bisect::{Calls, Part, Whole, search};
+pub use chain::{Chain, blame};
+pub use input::Input;
+pub use plan::{ChainPlan, PlanError};
+pub use project::{KeyPath, Need, Projected, Projection, Unfit};
+pub use scan::is_json;
+pub use stage::{Stage, StageFactory, StageInstance, Stages};
+
 use std::collections::BTreeMap;
 
 pub use crate::config::plan::StageContract;
