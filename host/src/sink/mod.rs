@@ -1,9 +1,18 @@
 //! Where results go. All rows are bound for all sinks before any is written, so that one that cannot be bound rejects its record.
 
 pub mod bind;
+pub mod embedded;
+mod file;
+pub mod json;
+mod lines;
+pub mod memory;
+mod null;
+mod stdout;
+mod topic;
 
 use async_trait::async_trait;
 
+use crate::config::plan::{SinkAddress, SinkPlan};
 use crate::record::{Batch, Columns, Message, Place};
 use crate::store;
 
@@ -125,4 +134,32 @@ pub trait Sink: Send + Sync {
     /// Writes and confirms, durable when it returns. Idempotent for tables. Records that the server refuses for their own
     /// sake come back as rejections (their place and reason).
     async fn write(&self, bound: &Bound) -> Result<Vec<(Place, String)>, Error>;
+}
+
+impl From<store::Error> for Error {
+    fn from(error: store::Error) -> Error {
+        match error {
+            store::Error::Full(reason) => Error::Full(reason),
+            store::Error::Busy(reason) => Error::Transient(reason),
+            other => Error::Systemic(other.to_string()),
+        }
+    }
+}
+
+/// Opens the sink of a plan, ready to be written to: tables are there, files are open.
+pub async fn open(plan: &SinkPlan, store: &store::Store) -> Result<Box<dyn Sink>, Error> {
+    let (name, columns) = (plan.name.as_str(), plan.columns.as_slice());
+    Ok(match &plan.at {
+        SinkAddress::Embedded { table } => Box::new(embedded::Embedded::open(store, name, table, columns, plan.create).await?),
+        SinkAddress::File { path } => Box::new(file::FileSink::open(name, path, columns)?),
+        SinkAddress::Stdout => Box::new(stdout::Stdout { name: name.to_owned(), columns: columns.to_vec() }),
+        SinkAddress::Topic { name: topic } => Box::new(topic::TopicSink::open(store, name, topic).await?),
+        SinkAddress::Null => Box::new(null::Null { name: name.to_owned() }),
+        SinkAddress::Memory { name: at } => Box::new(memory::Memory::open(name, at, columns)),
+        SinkAddress::Cassandra { .. } => {
+            return Err(Error::Systemic(format!(
+                "sink `{name}`: this host cannot write to Cassandra yet; use at = \"embedded\""
+            )));
+        }
+    })
 }

@@ -1,4 +1,4 @@
--- Schema 1. Result tables are made by their sinks, see sink/embedded.rs.
+-- Schema 1. Result tables are made by their sinks.
 
 -- The last number given, by what it counts. A number is never given twice, also when what it named is gone.
 CREATE TABLE counters (
@@ -101,4 +101,10 @@ CREATE TABLE receipts (
 CREATE TABLE runs (
     id              INTEGER PRIMARY KEY,
     run             TEXT NOT NULL
+);
+
+-- Result tables: the view's name, and all columns that the stored table has (JSON), see sink/embedded/table.rs.
+CREATE TABLE tables (
+    name            TEXT PRIMARY KEY,
+    columns         TEXT NOT NULL
 );

@@ -63,7 +63,7 @@ pub fn open(connection: &Connection, name: &str, partitions: u32) -> Result<Resu
 }
 
 /// Distributes a page over the partitions: by key, and what has none to `keyless`.
-pub fn chunks_of(page: &[Message], partitions: u32, keyless: u32) -> Vec<(u32, Chunk)> {
+pub fn chunks_of<'a>(page: impl IntoIterator<Item = &'a Message>, partitions: u32, keyless: u32) -> Vec<(u32, Chunk)> {
     let mut open: Vec<Chunk> = (0..partitions).map(|_| Chunk::default()).collect();
     let mut done = Vec::new();
     for message in page {
