@@ -1,6 +1,8 @@
 //! What test classes share. Each class takes in what it needs of it.
 #![allow(dead_code, reason = "each class of test is a crate of its own and uses a part of this")]
 
+pub mod guests;
+
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 

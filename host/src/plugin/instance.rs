@@ -20,7 +20,7 @@ use super::{CallError, FieldsOutcome, Incoming, InstanceConfig, MessageOutcome, 
 use crate::record::{Column, Contract};
 
 /// The longest that `start` may compute, whatever the stage's own limit is: a large guest sets itself up here.
-const START_TIME: Duration = Duration::from_secs(10);
+const START_TIME: Duration = Duration::from_secs(3);
 /// Host memory that one call's results may take: twice the largest batch.
 const RESULT_BYTES: usize = 64 << 20;
 

@@ -1,0 +1,10 @@
+//! Plugins: the engine and its limits, the cache of compiled code, what is not a plugin, and every language on the same cases.
+
+mod plugins {
+    pub mod cache;
+    pub mod cases;
+    pub mod hostile;
+    pub mod rows;
+    pub mod wrong;
+}
+mod support;
