@@ -11,7 +11,7 @@ use crate::status::token::Token;
 use crate::status::{Control, Reporter};
 
 /// Tried first when no port is asked for.
-const PORT: u16 = 7171;
+pub(super) const PORT: u16 = 7171;
 
 #[derive(clap::Args, Clone, Debug)]
 pub struct ListenArgs {

@@ -8,10 +8,16 @@
 //! panic; text that came out of a record goes through [`crate::record::escape`].
 
 mod completions;
+mod dead_letters;
+mod doctor;
+mod inspect;
 mod listen;
 mod output;
+mod owner;
 mod pipeline;
+mod runs;
 mod stand_in;
+mod table;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -20,7 +26,8 @@ use clap::{ArgAction, CommandFactory, Parser, Subcommand};
 
 pub use listen::ListenArgs;
 pub use output::{Done, Exit, Failure, OrExit, Output, Progress, Tone};
-pub use pipeline::PipelineArgs;
+pub use owner::{Keeper, Owner, block_on, keeper, owner};
+pub use pipeline::{PipelineArgs, refused};
 
 use crate::status::logs;
 
@@ -61,6 +68,14 @@ struct Global {
 
 #[derive(Subcommand)]
 enum Verb {
+    /// List, show, replay or discard rejected records
+    DeadLetters(dead_letters::Args),
+    /// See whether this machine has what a pipeline needs
+    Doctor(doctor::Args),
+    /// Show what a plugin is, reads and writes
+    Inspect(inspect::Args),
+    /// Show what each poll of the source did; pause it, resume it, poll now
+    Runs(runs::Args),
     /// Print the completion script of a shell
     Completions(completions::Args),
     /// Serve users as randomuser.me does, and fail on demand
@@ -70,6 +85,10 @@ enum Verb {
 impl Verb {
     fn run(self, out: &Output) -> Result<Done, Failure> {
         match self {
+            Verb::DeadLetters(args) => dead_letters::run(args, out),
+            Verb::Doctor(args) => doctor::run(args, out),
+            Verb::Inspect(args) => inspect::run(args, out),
+            Verb::Runs(args) => runs::run(args, out),
             Verb::Completions(args) => completions::run(args, out),
             Verb::StandIn(args) => stand_in::run(args, out),
         }

@@ -190,7 +190,7 @@ impl Output {
     }
 }
 
-fn colour_wanted() -> bool {
+pub(super) fn colour_wanted() -> bool {
     std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
         && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }

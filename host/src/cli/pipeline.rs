@@ -1,6 +1,14 @@
-//! The arguments of every verb that takes a pipeline file.
+//! The arguments of every verb that takes a pipeline file, and the file as planned.
 
+use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use super::output::colour_wanted;
+use super::{Exit, Failure, Output};
+use crate::config::diagnostic::{Diagnostic, render_all};
+use crate::config::{self, LoadOptions, Loaded};
 
 #[derive(clap::Args, Clone, Debug)]
 pub struct PipelineArgs {
@@ -19,6 +27,16 @@ pub struct PipelineArgs {
 }
 
 impl PipelineArgs {
+    /// Reads the file. Warnings go to stderr; errors are a [`Failure`] with all of them, exit 2.
+    pub fn load(&self, out: &Output) -> Result<Loaded, Failure> {
+        let options = LoadOptions { profile: self.profile.as_deref(), sets: &self.set, env: &config::process_env };
+        let loaded = config::load(&self.file, &options).map_err(|found| refused(&found))?;
+        if !out.json() && !loaded.warnings.is_empty() {
+            let _ = write!(io::stderr(), "{}", render_all(&loaded.warnings, colour_on_stderr()));
+        }
+        Ok(loaded)
+    }
+
     /// The folder that holds one folder per pipeline.
     pub fn data_dir(&self) -> PathBuf {
         match &self.data {
@@ -26,4 +44,23 @@ impl PipelineArgs {
             None => self.file.parent().unwrap_or(Path::new("")).join(".tidemill"),
         }
     }
+
+    /// The folder of the pipeline's store.
+    pub fn store_dir(&self, loaded: &Loaded) -> PathBuf {
+        self.data_dir().join(&loaded.pipeline.name)
+    }
+}
+
+/// The failure that these diagnostics are.
+pub fn refused(found: &[Diagnostic]) -> Failure {
+    let errors = found.iter().filter(|diagnostic| diagnostic.is_error()).count();
+    let message = format!("the pipeline has {errors} error{}", if errors == 1 { "" } else { "s" });
+    let diagnostics: Vec<_> = found.iter().map(Diagnostic::json).collect();
+    Failure::new(Exit::Wrong, message)
+        .with_result(json!({ "diagnostics": diagnostics }))
+        .with_report(render_all(found, colour_on_stderr()))
+}
+
+fn colour_on_stderr() -> bool {
+    io::stderr().is_terminal() && colour_wanted()
 }

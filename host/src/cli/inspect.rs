@@ -1,0 +1,82 @@
+//! `tidemill inspect`: what a plugin is, reads and writes.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use super::{Done, Exit, Failure, OrExit, Output, Tone, table};
+use crate::config::plan::Limits;
+use crate::plugin::{Cache, Engine, InstanceConfig};
+use crate::record::{Field, escape};
+
+#[derive(clap::Args)]
+#[command(
+    after_help = "Example:\n  tidemill inspect plugins/target/wasm32-wasip2/release/enrich_user.wasm --setting domain-allow-list=example.com"
+)]
+pub struct Args {
+    /// The component
+    #[arg(value_name = "PLUGIN.wasm")]
+    plugin: PathBuf,
+    /// A setting that the plugin is started with; its contract may depend on it
+    #[arg(long = "setting", value_name = "NAME=VALUE", value_parser = setting)]
+    settings: Vec<(String, String)>,
+}
+
+fn setting(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("a setting is name=value")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+/// The engine of a verb, with this user's cache of compiled code where there is one.
+pub fn engine() -> Result<Engine, Failure> {
+    let cache = Cache::default_dir().and_then(|dir| Cache::open(&dir).ok());
+    Engine::new(cache).or_exit(Exit::Environment)
+}
+
+pub fn run(args: Args, out: &Output) -> Result<Done, Failure> {
+    let progress = out.progress("compiling", None);
+    let plugin = engine()?.load_file(&args.plugin);
+    drop(progress);
+    let wrong = |error: &dyn std::fmt::Display| Failure::new(Exit::Wrong, format!("plugin {}: {error}", args.plugin.display()));
+    let plugin = plugin.map_err(|error| wrong(&error))?;
+    let settings: BTreeMap<String, String> = args.settings.into_iter().collect();
+    let config = InstanceConfig { stage: "inspect".to_owned(), settings, limits: Limits::default() };
+    let instance = plugin.instantiate(&config).map_err(|error| wrong(&error))?;
+    let contract = instance.contract();
+
+    let world = json!(plugin.world);
+    let fact = |name: &str, value: &str| out.line(format!("{} {}", out.paint(Tone::Faint, format!("{name:>10}")), escape(value)));
+    fact("plugin", &args.plugin.display().to_string());
+    fact("world", world.as_str().unwrap_or_default());
+    fact("language", &plugin.language);
+    fact("size", &format!("{:.1} KiB", plugin.size_bytes as f64 / 1024.0));
+    fact("memory", &format!("{:.1} MiB after its start", instance.memory_bytes() as f64 / 1_048_576.0));
+    let from = if plugin.from_cache { "read from the cache" } else { "compiled" };
+    fact("code", &format!("{from} in {:.1} ms", plugin.compile_time.as_secs_f64() * 1e3));
+    fact("digest", &plugin.digest);
+    plugin.imports.iter().for_each(|import| fact("imports", import));
+    let fields = |how: &'static str, fields: &[Field]| {
+        let optional = |field: &Field| if field.optional { "optional" } else { "" }.to_owned();
+        fields
+            .iter()
+            .map(|field| vec![how.to_owned(), field.name.clone(), field.kind.to_string(), optional(field)])
+            .collect::<Vec<_>>()
+    };
+    let rows = [fields("reads", &contract.reads), fields("writes", &contract.writes)].concat();
+    if !rows.is_empty() {
+        out.line("");
+        table::print(out, &["", "field", "kind", ""], &rows);
+    }
+    let result = json!({
+        "plugin": args.plugin, "world": world, "language": plugin.language, "digest": plugin.digest, "size-bytes": plugin.size_bytes,
+        "memory-bytes": instance.memory_bytes(), "imports": plugin.imports, "contract": contract,
+    });
+    let summary = format!(
+        "a {} plugin: reads {} fields, writes {}",
+        world.as_str().unwrap_or_default(),
+        contract.reads.len(),
+        contract.writes.len()
+    );
+    Ok(Done::new(summary, result))
+}
