@@ -39,3 +39,17 @@ pub const BAD_COLUMN_NAME: &str = "TM043";
 pub const NO_PARTITION_KEY: &str = "TM044";
 pub const NO_COLUMNS: &str = "TM045";
 pub const BAD_TEST: &str = "TM046";
+
+pub const FIELD_NOT_THERE: &str = "TM050";
+pub const FIELD_OF_OTHER_KIND: &str = "TM051";
+pub const FIELD_SOMETIMES_ABSENT: &str = "TM052";
+pub const FIELD_INSIDE_WRITTEN: &str = "TM053";
+pub const BAD_WRITE: &str = "TM054";
+pub const WRITTEN_UNREAD: &str = "TM055";
+pub const WRITTEN_TWICE: &str = "TM056";
+pub const COLUMN_OF_OTHER_TYPE: &str = "TM057";
+pub const FIELD_IN_TWO_KINDS: &str = "TM058";
+pub const KEY_NOT_IN_PAYLOAD: &str = "TM059";
+pub const KEYS_DISAGREE: &str = "TM060";
+pub const DELETE_WITHOUT_KEY: &str = "TM061";
+pub const SAMPLE_NOT_USED: &str = "TM062";
