@@ -6,18 +6,20 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tidemill::config::plan::{NullValue, StageContract, StopWhen};
 use tidemill::pipeline::deliver::{Deliver, Progress};
 use tidemill::pipeline::drain::Drain;
-use tidemill::pipeline::generation::{Decide, Generation, Generations, Recall, Recipe};
+use tidemill::pipeline::generation::{Generation, Generations, Recall};
 use tidemill::pipeline::report::Report;
 use tidemill::pipeline::worker::Workers;
-use tidemill::record::{Batch, Columns, Place, RecordRef, RowOutcome};
+use tidemill::plugin::{CallError, FieldsOutcome, Incoming, MessageOutcome};
+use tidemill::record::{Batch, Column, Place, RecordRef};
 use tidemill::sink::{self, BindRejection, Bound, Emitted, Sink};
 use tidemill::store::{Store, Write};
 use tidemill::topic::{
     Consumer, DeadLetter, Ends, Error, Event, GenerationContent, Position, Publisher, Resolution, Save, Saver, Topic, Window,
 };
-use tidemill::transform::{self, Transformed};
+use tidemill::transform::{ChainPlan, StageFactory, StageInstance};
 use tokio::sync::mpsc;
 
 /// What happened, in order.
@@ -39,9 +41,8 @@ pub struct World {
     pub write_errors: Mutex<Vec<sink::Error>>,
     /// Write errors never end.
     pub sink_is_down: AtomicBool,
-    /// Calls of chains that answer `retry`, and that fail so that a record must be blamed.
+    /// So many calls answer `retry`.
     pub retries: AtomicUsize,
-    pub blames: AtomicUsize,
 }
 
 impl World {
@@ -55,7 +56,7 @@ impl World {
     }
 }
 
-/// Values decide: `drop`, `reject`, `unbindable` (the sink refuses it), `refused` (the server does), else emitted.
+/// Values decide: `drop`, `reject`, `trap`, `unbindable` (the sink refuses it), `refused` (the server does), else emitted.
 pub fn batch(values: &[(i64, &str)]) -> Batch {
     let mut batch = Batch::new(0);
     for (offset, value) in values {
@@ -64,51 +65,44 @@ pub fn batch(values: &[(i64, &str)]) -> Batch {
     batch
 }
 
-struct Chain(Arc<World>);
+struct Stage(Arc<World>);
 
-fn transform(batch: &Batch) -> Transformed {
-    let mut transformed = Transformed::default();
-    for (row, record) in batch.iter().enumerate() {
-        let rejected = |reason: &str| RowOutcome::Rejected { stage: Some("double".to_owned()), reason: reason.to_owned() };
-        let outcome = match record.value {
-            Some(b"drop") => RowOutcome::Dropped,
-            Some(b"reject") => rejected("as told"),
-            Some(b"trap") => rejected("blamed"),
-            _ => RowOutcome::Emitted,
-        };
-        if outcome == RowOutcome::Emitted {
-            transformed.origins.push(row as u32);
-        }
-        transformed.outcomes.push(outcome);
+impl StageInstance for Stage {
+    fn process_fields(&mut self, _: u32, _: &[&Column]) -> Result<FieldsOutcome, CallError> {
+        unreachable!("the double is a messages stage")
     }
-    transformed.columns = Columns::default();
-    transformed
-}
 
-impl Decide for Chain {
-    fn process(&mut self, batch: &Batch) -> Result<Transformed, transform::Error> {
+    fn process_messages(&mut self, messages: &[Incoming]) -> Result<Vec<MessageOutcome>, CallError> {
         let take = |left: &AtomicUsize| left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
-        let (stage, reason) = ("double".to_owned(), "not yet".to_owned());
         if take(&self.0.retries) {
-            return Err(transform::Error::Retry { stage, reason });
+            return Err(CallError::Retry("not yet".to_owned()));
         }
-        if batch.iter().any(|record| record.value == Some(b"trap")) {
-            return Err(transform::Error::Blame { stage, reason });
+        let value = |incoming: &Incoming| incoming.message.value.clone().unwrap_or_default();
+        if messages.iter().any(|incoming| value(incoming) == b"trap") {
+            return Err(CallError::Trap("as told".to_owned()));
         }
-        Ok(transform(batch))
+        let outcome = |incoming: &Incoming| match &value(incoming)[..] {
+            b"drop" => MessageOutcome::Drop,
+            b"reject" => MessageOutcome::Reject("as told".to_owned()),
+            _ => MessageOutcome::Unchanged,
+        };
+        Ok(messages.iter().map(outcome).collect())
+    }
+
+    fn memory_bytes(&self) -> u64 {
+        0
+    }
+
+    fn wants_recycling(&self) -> bool {
+        false
     }
 }
 
 struct Code(Arc<World>);
 
-impl Recipe for Code {
-    fn chain(&self) -> Result<Box<dyn Decide>, String> {
-        Ok(Box::new(Chain(self.0.clone())))
-    }
-
-    fn blame(&self, batch: &Batch) -> Result<Transformed, transform::Error> {
-        self.0.blames.fetch_add(1, Ordering::SeqCst);
-        Ok(transform(batch))
+impl StageFactory for Code {
+    fn instance(&self, _: usize) -> Result<Box<dyn StageInstance>, String> {
+        Ok(Box::new(Stage(self.0.clone())))
     }
 }
 
@@ -242,7 +236,10 @@ impl Topic for Log {
 
 fn generation(world: &Arc<World>, number: u64) -> Generation {
     let content = GenerationContent { stages: Vec::new(), bindings: serde_json::Value::Null };
-    Generation { number, content, recipe: Arc::new(Code(world.clone())), sinks: vec![Arc::new(Table(world.clone()))] }
+    let stage = StageContract { stage: "double".to_owned(), contract: None };
+    let plan = ChainPlan::new(&[stage], &[], false, NullValue::Reject).expect("a chain of one stage");
+    let (stages, sinks) = (Arc::new(Code(world.clone())), vec![Arc::new(Table(world.clone())) as Arc<dyn Sink>]);
+    Generation { number, content, plan: Arc::new(plan), stages, sinks }
 }
 
 struct Older(Arc<World>);
@@ -263,7 +260,7 @@ pub struct Running {
 
 impl Running {
     /// Resumes from the world's position under generation `number`.
-    pub fn start(world: &Arc<World>, number: u64, stop_when: Option<tidemill::config::plan::StopWhen>) -> Running {
+    pub fn start(world: &Arc<World>, number: u64, stop_when: Option<StopWhen>) -> Running {
         let (events, given) = mpsc::unbounded_channel();
         let position = world.position.lock().unwrap().clone();
         let _ = events.send(Event::Assigned { partition: 0, position, first: 0 });

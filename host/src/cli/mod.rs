@@ -7,14 +7,17 @@
 //! What a verb prints for people goes through [`Output::line`], so that `--json` stays one envelope and a closed pipe is no
 //! panic; text that came out of a record goes through [`crate::record::escape`].
 
+mod build;
 mod completions;
 mod dead_letters;
 mod doctor;
+mod host;
 mod inspect;
 mod listen;
 mod output;
 mod owner;
 mod pipeline;
+mod run;
 mod runs;
 mod stand_in;
 mod table;
@@ -68,6 +71,10 @@ struct Global {
 
 #[derive(Subcommand)]
 enum Verb {
+    /// Run a pipeline: source, topic, plugins, sinks
+    Run(run::Args),
+    /// Build the plugins of a pipeline that are directories
+    Build(build::Args),
     /// List, show, replay or discard rejected records
     DeadLetters(dead_letters::Args),
     /// See whether this machine has what a pipeline needs
@@ -85,6 +92,8 @@ enum Verb {
 impl Verb {
     fn run(self, out: &Output) -> Result<Done, Failure> {
         match self {
+            Verb::Run(args) => run::run(args, out),
+            Verb::Build(args) => build::run(args, out),
             Verb::DeadLetters(args) => dead_letters::run(args, out),
             Verb::Doctor(args) => doctor::run(args, out),
             Verb::Inspect(args) => inspect::run(args, out),

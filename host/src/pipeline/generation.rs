@@ -6,33 +6,25 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::sync::Mutex;
 
-use crate::record::Batch;
 use crate::sink::Sink;
 use crate::topic::GenerationContent;
-use crate::transform::{self, Transformed};
-
-/// The chain of one generation with its own plugin instances. It is made on the thread that uses it and never leaves it.
-pub trait Decide {
-    fn process(&mut self, batch: &Batch) -> Result<Transformed, transform::Error>;
-}
-
-/// How the chain of a generation is made.
-pub trait Recipe: Send + Sync {
-    fn chain(&self) -> Result<Box<dyn Decide>, String>;
-
-    /// Searches a failing batch for the record to blame (delivery §8) and decides the rest. Slow: never on a worker.
-    fn blame(&self, batch: &Batch) -> Result<Transformed, transform::Error>;
-}
+use crate::transform::{Chain, ChainPlan, Error, StageFactory};
 
 pub struct Generation {
     pub number: u64,
     pub content: GenerationContent,
-    pub recipe: Arc<dyn Recipe>,
+    pub plan: Arc<ChainPlan>,
+    pub stages: Arc<dyn StageFactory>,
     /// The sinks as they bind under this generation.
     pub sinks: Vec<Arc<dyn Sink>>,
 }
 
 impl Generation {
+    /// A chain with plugin instances of its own, for the thread that asks.
+    pub fn chain(&self) -> Result<Chain, Error> {
+        Chain::new(self.plan.clone(), self.stages.clone())
+    }
+
     /// Digest of a stage's component, for dead letters.
     pub fn digest(&self, stage: &str) -> Option<String> {
         self.content.stages.iter().find(|known| known.name == stage).map(|known| known.digest.clone())

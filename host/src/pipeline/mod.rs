@@ -1,6 +1,10 @@
 //! Where the two legs are put together: ingest (source to topic) and deliver (topic to sinks).
+//!
+//! [`prepare`] turns a plan into code that can run, [`start`] runs it, and [`Running`] is what a person or the API holds of it.
 
 pub mod boundary;
+mod code;
+mod control;
 pub mod crash;
 pub mod dead_letter;
 pub mod deliver;
@@ -9,9 +13,16 @@ pub mod generation;
 pub mod ingest;
 mod key;
 mod partition;
+mod prepare;
+mod recall;
+mod replay;
 pub mod report;
+mod start;
 pub mod tracker;
 pub mod worker;
+
+pub use prepare::{Prepared, PreparedStage, prepare};
+pub use start::{Ended, Options, Running, StartError, start};
 
 /// µs since 1970.
 fn now_micros() -> i64 {

@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::generation::{Decide, Generation};
+use super::generation::Generation;
 use crate::record::{Batch, RowOutcome};
 use crate::sink::{Bound, Emitted};
 use crate::topic::Boundary;
-use crate::transform::{self, StageFigures, Transformed};
+use crate::transform::{self, Chain, StageFigures, Transformed};
 
 /// A batch whose records are all decided and bound for every sink.
 pub struct Decided {
@@ -76,9 +76,9 @@ impl Workers {
         let job = Job { batch: batch.clone(), boundary, generation: generation.clone(), reply };
         lane.send(job).await.map_err(|_| ended("a worker"))?;
         match answer.await.map_err(|_| ended("a worker"))? {
-            Err(Failure::Chain(transform::Error::Blame { stage, reason })) => {
-                tracing::debug!(%stage, %reason, records = batch.rows(), "searching a batch for the record to blame");
-                blame(batch, boundary, generation).await
+            Err(Failure::Chain(failed @ transform::Error::Blame { .. })) => {
+                tracing::debug!(%failed, records = batch.rows(), "searching a batch for the record to blame");
+                blame(batch, boundary, generation, Some(failed)).await
             }
             other => other.map_err(Error::from),
         }
@@ -87,23 +87,19 @@ impl Workers {
 
 /// Decides one batch on a thread of its own, with a fresh chain.
 pub async fn decide_alone(batch: Arc<Batch>, boundary: Boundary, generation: Arc<Generation>) -> Result<Decided, Error> {
-    let first = on_own_thread("decide", {
-        let (batch, generation) = (batch.clone(), generation.clone());
-        move || {
-            let mut chain = generation.recipe.chain().map_err(Failure::Fatal)?;
-            decide(chain.as_mut(), batch, boundary, generation)
-        }
-    });
-    match first.await? {
-        Err(Failure::Chain(transform::Error::Blame { .. })) => blame(batch, boundary, generation).await,
-        other => other.map_err(Error::from),
-    }
+    blame(batch, boundary, generation, None).await
 }
 
-async fn blame(batch: Arc<Batch>, boundary: Boundary, generation: Arc<Generation>) -> Result<Decided, Error> {
+async fn blame(
+    batch: Arc<Batch>,
+    boundary: Boundary,
+    generation: Arc<Generation>,
+    failed: Option<transform::Error>,
+) -> Result<Decided, Error> {
     let searched = on_own_thread("blame", move || {
         let began = Instant::now();
-        let transformed = generation.recipe.blame(&batch).map_err(Failure::Chain)?;
+        let mut chain = generation.chain().map_err(Failure::Chain)?;
+        let transformed = transform::blame(&mut chain, &batch, failed.as_ref()).map_err(Failure::Chain)?;
         bind(transformed, batch, boundary, generation, began)
     });
     searched.await?.map_err(Error::from)
@@ -138,17 +134,17 @@ impl From<Failure> for Error {
 const CHAINS_MAX: usize = 2;
 
 fn work(mut jobs: mpsc::Receiver<Job>) {
-    let mut chains: HashMap<u64, Box<dyn Decide>> = HashMap::new();
+    let mut chains: HashMap<u64, Chain> = HashMap::new();
     while let Some(Job { batch, boundary, generation, reply }) = jobs.blocking_recv() {
         let number = generation.number;
-        let mut chain = match chains.remove(&number).map_or_else(|| generation.recipe.chain(), Ok) {
+        let mut chain = match chains.remove(&number).map_or_else(|| generation.chain(), Ok) {
             Ok(chain) => chain,
-            Err(reason) => {
-                let _ = reply.send(Err(Failure::Fatal(reason)));
+            Err(error) => {
+                let _ = reply.send(Err(Failure::Chain(error)));
                 continue;
             }
         };
-        let _ = reply.send(decide(chain.as_mut(), batch, boundary, generation));
+        let _ = reply.send(decide(&mut chain, batch, boundary, generation));
         if chains.len() >= CHAINS_MAX {
             chains.clear();
         }
@@ -156,12 +152,7 @@ fn work(mut jobs: mpsc::Receiver<Job>) {
     }
 }
 
-fn decide(
-    chain: &mut dyn Decide,
-    batch: Arc<Batch>,
-    boundary: Boundary,
-    generation: Arc<Generation>,
-) -> Result<Decided, Failure> {
+fn decide(chain: &mut Chain, batch: Arc<Batch>, boundary: Boundary, generation: Arc<Generation>) -> Result<Decided, Failure> {
     let began = Instant::now();
     let transformed = chain.process(&batch).map_err(Failure::Chain)?;
     bind(transformed, batch, boundary, generation, began)

@@ -49,7 +49,7 @@ impl Error {
 }
 
 #[async_trait]
-pub trait Source: Send {
+pub trait Source: Send + Sync {
     /// Fetches the page behind the cursor, at most `records` records. Changes nothing on failure; a repeated call asks for the same page.
     /// Dropping the future is a failure.
     async fn fetch(&mut self, cursor: Option<&Cursor>, records: u32) -> Result<Page, Error>;

@@ -1,0 +1,116 @@
+//! What `run` and `dev` have in common: a pipeline under way in this process, with its page, until it ends or is told to.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context;
+use serde_json::json;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::listen::ListenArgs;
+use super::{Done, Exit, Failure, OrExit, Output, Tone};
+use crate::pipeline::{self, Options, Prepared, Running, StartError};
+use crate::status::Reporter;
+use crate::store::{self, Store};
+
+/// Threads for I/O; plugins have threads of their own.
+const IO_THREADS: usize = 2;
+
+pub struct Host {
+    pub prepared: Prepared,
+    pub store_dir: PathBuf,
+    pub listen: ListenArgs,
+    pub options: Options,
+    /// What a person reads once it runs: the page's address is known then.
+    pub greeting: fn(&Output, &Greeting<'_>),
+}
+
+pub struct Greeting<'a> {
+    pub pipeline: &'a str,
+    pub address: std::net::SocketAddr,
+}
+
+pub fn greet_plainly(out: &Output, greeting: &Greeting<'_>) {
+    let Greeting { pipeline, address, .. } = greeting;
+    out.line(format!("{} {pipeline} runs; page: http://{address}/", out.paint(Tone::Good, "✓")));
+}
+
+impl Host {
+    pub fn run(self, out: &Output) -> Result<Done, Failure> {
+        let mut runtime = tokio::runtime::Builder::new_multi_thread();
+        let runtime = runtime.worker_threads(IO_THREADS).thread_name("io").enable_all().build();
+        let runtime = runtime.context("start the runtime").or_exit(Exit::Environment)?;
+        let ended = runtime.block_on(self.host(out));
+        // Nothing is left to wait for: what still runs was given up.
+        runtime.shutdown_background();
+        ended
+    }
+
+    async fn host(self, out: &Output) -> Result<Done, Failure> {
+        let Host { prepared, store_dir, listen, options, greeting } = self;
+        // Before anything is open, so that a signal during the start is not lost.
+        let signals = Signals::new().or_exit(Exit::Environment)?;
+        let store = Store::open(&store_dir).or_exit(Exit::Environment)?;
+        let pipeline = prepared.plan.name.clone();
+        let reporter = Reporter::default();
+        let running = pipeline::start(prepared, store.clone(), reporter.clone(), options).await.map_err(refused)?;
+        let running = Arc::new(running);
+        let server = listen.serve(&store_dir, reporter, running.control(), out.logs().clone())?;
+        store.set_address(&server.address.to_string()).or_exit(Exit::Environment)?;
+        greeting(out, &Greeting { pipeline: &pipeline, address: server.address });
+        drop(store);
+        let drained = tokio::spawn(drain_on(signals, running.clone()));
+        let ended = running.ended().await;
+        drained.abort();
+        drop(server);
+        let ended = ended.map_err(|reason| Failure::new(Exit::Failed, reason))?;
+        let summary = format!(
+            "{pipeline}: {} ingested, {} delivered, {} dropped, {} rejected in {:.1} s",
+            ended.ingested,
+            ended.delivered,
+            ended.dropped,
+            ended.rejected,
+            ended.duration_ms as f64 / 1e3
+        );
+        out.line(&summary);
+        Ok(Done::new(summary, json!(ended)))
+    }
+}
+
+fn refused(error: StartError) -> Failure {
+    let exit = match &error {
+        StartError::Store(store::Error::Owned(_) | store::Error::Io(_)) | StartError::Workers(_) => Exit::Environment,
+        StartError::Chain(_) => Exit::Wrong,
+        _ => Exit::Failed,
+    };
+    Failure::new(exit, error.to_string())
+}
+
+/// SIGTERM and Ctrl-C.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> anyhow::Result<Signals> {
+        let on = |kind| signal(kind).context("listen for signals");
+        Ok(Signals { terminate: on(SignalKind::terminate())?, interrupt: on(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// The first signal drains; a second one leaves at once, which is as correct as a crash.
+async fn drain_on(mut signals: Signals, running: Arc<Running>) {
+    signals.next().await;
+    tracing::info!("draining; a second signal leaves at once");
+    running.drain();
+    signals.next().await;
+    std::process::exit(i32::from(Exit::Failed as u8));
+}

@@ -1,0 +1,33 @@
+//! `tidemill run`: the pipeline as it is, nothing built and nothing watched.
+
+use super::host::{self, Host};
+use super::listen::ListenArgs;
+use super::pipeline::refused;
+use super::{Done, Failure, Output, PipelineArgs, inspect};
+use crate::pipeline::{Options, prepare};
+
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  tidemill run pipelines/users.toml --set source.records=1000 --until-idle --json")]
+pub struct Args {
+    #[command(flatten)]
+    pipeline: PipelineArgs,
+    #[command(flatten)]
+    listen: ListenArgs,
+    /// End once the source has no more, or its `for` or `records` is reached, and all of it is delivered
+    #[arg(long)]
+    until_idle: bool,
+}
+
+pub fn run(args: Args, out: &Output) -> Result<Done, Failure> {
+    let loaded = args.pipeline.load(out)?;
+    let unsupported = loaded.unsupported();
+    if !unsupported.is_empty() {
+        return Err(refused(&unsupported));
+    }
+    let store_dir = args.pipeline.store_dir(&loaded);
+    let progress = out.progress("compiling", None);
+    let prepared = prepare(loaded, &inspect::engine()?).map_err(|found| refused(&found))?;
+    drop(progress);
+    let options = Options { until_idle: args.until_idle, ..Options::default() };
+    Host { prepared, store_dir, listen: args.listen, options, greeting: host::greet_plainly }.run(out)
+}

@@ -1,0 +1,109 @@
+//! From a plan to code that can run: components are read, compiled (or taken from the cache) and started once for their contracts,
+//! and the chain is checked against them. Invariant 9: no socket is opened and nothing is changed.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::config::diagnostic::{self, Diagnostic};
+use crate::config::plan::{Pipeline, PluginPath, SinkColumn, SinkPlan, StageContract, StagePlan};
+use crate::config::{Loaded, code};
+use crate::plugin::{Engine, InstanceConfig, World, component_path};
+use crate::record::{Field, OwnField};
+use crate::transform::Stage;
+
+/// A pipeline that may be started.
+pub struct Prepared {
+    pub plan: Pipeline,
+    pub stages: Vec<PreparedStage>,
+    /// What the sinks with columns read.
+    pub sink_fields: Vec<Field>,
+    pub warnings: Vec<Diagnostic>,
+    pub engine: Engine,
+}
+
+pub struct PreparedStage {
+    pub stage: Stage,
+    /// Where the component was read from.
+    pub path: PathBuf,
+    pub bytes: Vec<u8>,
+}
+
+/// Loads every stage's component and checks the chain; all that is wrong, not the first. Blocks while it compiles.
+pub fn prepare(loaded: Loaded, engine: &Engine) -> Result<Prepared, Vec<Diagnostic>> {
+    let mut found = loaded.warnings.clone();
+    let mut stages = Vec::with_capacity(loaded.pipeline.stages.len());
+    let mut contracts = Vec::with_capacity(loaded.pipeline.stages.len());
+    for stage in &loaded.pipeline.stages {
+        match prepare_stage(&loaded, stage, engine) {
+            Ok((prepared, contract)) => {
+                stages.push(prepared);
+                contracts.push(contract);
+            }
+            Err(diagnostic) => found.push(diagnostic),
+        }
+    }
+    let mut sink_fields = Vec::new();
+    if stages.len() == loaded.pipeline.stages.len() {
+        sink_fields = fields_of(&contracts, &loaded.pipeline.sinks);
+    }
+    diagnostic::sort(&mut found);
+    if found.iter().any(Diagnostic::is_error) {
+        return Err(found);
+    }
+    Ok(Prepared { plan: loaded.pipeline, stages, sink_fields, warnings: found, engine: engine.clone() })
+}
+
+fn prepare_stage(loaded: &Loaded, stage: &StagePlan, engine: &Engine) -> Result<(PreparedStage, StageContract), Diagnostic> {
+    let place = |key: &str| loaded.places.value(&format!("stage.{}.{key}", stage.name));
+    let path = component(stage, &loaded.pipeline.file).map_err(|diagnostic| diagnostic.at(place("plugin")))?;
+    let bytes = std::fs::read(&path).map_err(|error| {
+        let message = format!("read the plugin of stage `{}`, {}: {error}", stage.name, path.display());
+        Diagnostic::error(code::PLUGIN_MISSING, message).at(place("plugin"))
+    })?;
+    let plugin = engine.load(&bytes).map_err(|error| {
+        let message = format!("the plugin of stage `{}`, {}, cannot be used: {error}", stage.name, path.display());
+        Diagnostic::error(code::PLUGIN_INVALID, message).at(place("plugin"))
+    })?;
+    let config = InstanceConfig { stage: stage.name.clone(), settings: stage.settings.clone(), limits: stage.limits };
+    let instance = plugin.instantiate(&config).map_err(|error| {
+        let message = format!("the plugin of stage `{}` {error}", stage.name);
+        Diagnostic::error(code::PLUGIN_START, message).at(place("settings"))
+    })?;
+    let contract = match plugin.world {
+        World::Fields => Some(instance.contract().clone()),
+        World::Messages => None,
+    };
+    let contract = StageContract { stage: stage.name.clone(), contract };
+    Ok((PreparedStage { stage: Stage { plugin: Arc::new(plugin), config }, path, bytes }, contract))
+}
+
+/// The component of a stage; that of a directory must have been built.
+fn component(stage: &StagePlan, file: &Path) -> Result<PathBuf, Diagnostic> {
+    match &stage.plugin {
+        PluginPath::Component(path) => Ok(path.clone()),
+        PluginPath::Directory(dir) => {
+            let path = component_path(dir);
+            if path.is_file() {
+                return Ok(path);
+            }
+            let message = format!("the plugin of stage `{}` is not built: {}", stage.name, dir.display());
+            Err(Diagnostic::error(code::PLUGIN_MISSING, message).help(format!("tidemill build {}", file.display())))
+        }
+    }
+}
+
+/// What the sinks with columns read: in the kind that a stage writes it, else in the one that suits the column. Keys are required.
+fn fields_of(contracts: &[StageContract], sinks: &[SinkPlan]) -> Vec<Field> {
+    let last_messages = contracts.iter().rposition(|stage| stage.contract.is_none()).map_or(0, |at| at + 1);
+    let written = |name: &str| {
+        let contracts = contracts[last_messages..].iter().rev().filter_map(|stage| stage.contract.as_ref());
+        contracts.flat_map(|contract| &contract.writes).find(|field| field.name == name).map(|field| field.kind)
+    };
+    let columns = sinks.iter().flat_map(|sink| &sink.columns);
+    let field = |column: &SinkColumn| {
+        let own = || OwnField::parse(&column.field).map(|own| own.kind());
+        let kind = written(&column.field).or_else(own).unwrap_or_else(|| column.cql.natural_kind());
+        Field { name: column.field.clone(), kind, optional: column.key.is_none() }
+    };
+    columns.map(field).collect()
+}

@@ -1,0 +1,73 @@
+//! Replaying a dead letter: through the present generation, at the record's own write time (delivery §7), so that newer rows of its
+//! key stay.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+
+use super::deliver::Deliver;
+use super::worker::{self, Decided};
+use crate::record::{Batch, Place, RecordRef, RowOutcome};
+use crate::topic::{Boundary, Resolution};
+
+/// So long a deleted row's write time is remembered; what is older could bring a deleted row back.
+const DELETES_KEPT: Duration = Duration::from_secs(10 * 24 * 60 * 60);
+
+/// `Ok(None)`: it passed; `Ok(Some(reason))`: it was rejected again and stays.
+pub async fn replay(deliver: &Deliver, place: Place, force: bool) -> anyhow::Result<Option<String>> {
+    let letter = deliver.topic.dead_letter(place).await.context("read the dead letter")?;
+    let Some(letter) = letter else { bail!("there is no dead letter at {}/{}", place.partition, place.offset) };
+    let age = Duration::from_micros(u64::try_from(super::now_micros() - letter.write_time).unwrap_or(0));
+    if age > DELETES_KEPT && !force {
+        bail!(
+            "the dead letter is {} days old: a row of its key that was deleted since may come back, replay it with --force",
+            age.as_secs() / (24 * 60 * 60)
+        );
+    }
+    let mut batch = Batch::new(place.partition);
+    batch.push(RecordRef {
+        offset: place.offset,
+        timestamp: letter.timestamp,
+        key: letter.key.as_deref(),
+        value: letter.value.as_deref(),
+        headers: &letter.headers,
+    });
+    let generation = deliver.generations.present().clone();
+    let boundary = Boundary { first: place.offset, generation: generation.number, time: letter.write_time };
+    let decided = match worker::decide_alone(Arc::new(batch), boundary, generation).await {
+        Ok(decided) => decided,
+        Err(error) => bail!("decide the dead letter: {error}"),
+    };
+    if let Some(RowOutcome::Rejected { reason, .. }) = decided.outcomes.first() {
+        return Ok(Some(reason.clone()));
+    }
+    finish(deliver, place, decided).await
+}
+
+/// Writes its rows, then removes the letter: in one step where all sinks live in the topic's store.
+async fn finish(deliver: &Deliver, place: Place, decided: Decided) -> anyhow::Result<Option<String>> {
+    let store = deliver.topic.joins();
+    let mut joined = Vec::new();
+    for (sink, bound) in decided.generation.sinks.iter().zip(decided.bound) {
+        if bound.rows() == 0 {
+            continue;
+        }
+        let joins = match &store {
+            Some(store) => sink.join(store, bound),
+            None => Err(bound),
+        };
+        match joins {
+            Ok(write) => joined.push(write),
+            Err(bound) => {
+                let refused = sink.write(&bound).await.with_context(|| format!("write to sink {}", sink.name()))?;
+                if let Some((_, reason)) = refused.into_iter().next() {
+                    return Ok(Some(format!("sink {}: {reason}", sink.name())));
+                }
+            }
+        }
+    }
+    let how = Resolution::Replayed { generation: decided.generation.number };
+    deliver.topic.resolve_dead_letter(place, how, joined).await.context("remove the dead letter")?;
+    Ok(None)
+}
