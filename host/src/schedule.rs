@@ -102,7 +102,7 @@ fn later(at: Timestamp, by: Duration) -> Timestamp {
     at.checked_add(by).unwrap_or(Timestamp::MAX)
 }
 
-/// The wall clock, or in tests one that starts where it is told and goes on with tokio's.
+/// The wall clock, or in tests one that starts where it is told.
 #[derive(Clone, Default)]
 pub struct Clock(Option<(Timestamp, tokio::time::Instant)>);
 
