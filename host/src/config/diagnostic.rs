@@ -70,6 +70,16 @@ impl Diagnostic {
         Diagnostic { severity: Severity::Warning, ..Diagnostic::error(code, message) }
     }
 
+    /// What is underlined is not shown: it holds a secret.
+    pub fn hide(mut self) -> Diagnostic {
+        if let Some(place) = &mut self.place {
+            let underlined = place.column - 1..place.column - 1 + place.width;
+            let hide = |(at, c)| if underlined.contains(&at) { '*' } else { c };
+            place.text = place.text.chars().enumerate().map(hide).collect();
+        }
+        self
+    }
+
     pub fn at(mut self, place: impl Into<Option<Place>>) -> Diagnostic {
         self.place = place.into();
         self
@@ -116,7 +126,9 @@ impl Diagnostic {
             let under: String = place.text.chars().skip(place.column - 1).take(place.width).collect();
             let width = visible(&under).chars().count().max(1);
             let _ = writeln!(out, "{blank} {bar}");
-            let _ = writeln!(out, "{} {bar} {}", paint("34", place.line.to_string()), visible(&place.text));
+            let shown = visible(place.text.trim_end());
+            let space = if shown.is_empty() { "" } else { " " };
+            let _ = writeln!(out, "{} {bar}{space}{shown}", paint("34", place.line.to_string()));
             let _ =
                 writeln!(out, "{blank} {bar} {}{}", " ".repeat(visible(&before).chars().count()), paint(tint, "^".repeat(width)));
         }
@@ -186,15 +198,49 @@ pub fn visible(text: &str) -> String {
     out
 }
 
-/// The candidate that a typing mistake most likely meant.
+/// What people of other systems call things.
+const ALIASES: [(&str, &str); 20] = [
+    ("address", "at"),
+    ("adress", "at"),
+    ("brokers", "at"),
+    ("bool", "boolean"),
+    ("bytes", "blob"),
+    ("config", "settings"),
+    ("datetime", "timestamp"),
+    ("integer", "int"),
+    ("interval", "every"),
+    ("long", "bigint"),
+    ("parameters", "query"),
+    ("primary", "partition"),
+    ("rate", "every"),
+    ("remove", "delete"),
+    ("string", "text"),
+    ("threshold", "stop-when"),
+    ("topic-name", "name"),
+    ("type", "kind"),
+    ("uk", "gb"),
+    ("varchar", "text"),
+];
+
+/// The candidate that a typing mistake, or a habit, most likely meant.
 pub fn nearest<'a>(written: &str, candidates: &[&'a str]) -> Option<&'a str> {
-    let wanted = written.to_lowercase().replace(['_', ' '], "-");
+    let plain = |text: &str| text.to_lowercase().replace(['_', ' '], "-");
+    let wanted = plain(written);
+    let near = |candidate: &str| {
+        let longest = candidate.chars().count().max(wanted.chars().count());
+        let distance = strsim::damerau_levenshtein(&wanted, &plain(candidate));
+        // Of two letters one may not be wrong: that would be a guess.
+        (distance <= 1 + longest / 4 && distance * 2 < longest).then_some(distance)
+    };
     candidates
         .iter()
-        .map(|candidate| (strsim::damerau_levenshtein(&wanted, &candidate.to_lowercase().replace('_', "-")), *candidate))
-        .filter(|(distance, candidate)| *distance <= 1 + candidate.chars().count().max(wanted.chars().count()) / 4)
+        .filter_map(|candidate| Some((near(candidate)?, *candidate)))
         .min_by_key(|(distance, _)| *distance)
-        .map(|(_, candidate)| candidate)
+        .map(|(_, near)| near)
+        .or_else(|| {
+            let meant = ALIASES.iter().find(|(alias, _)| *alias == wanted)?.1;
+            candidates.iter().find(|candidate| candidate.eq_ignore_ascii_case(meant)).copied()
+        })
 }
 
 /// The texts that spans point into: the pipeline file, then each `--set`. Spans of all of them are in one numbering.

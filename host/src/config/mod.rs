@@ -4,11 +4,15 @@
 //! `resolve` (every rule, the plan). [`load`] is all of that; no step stops at its first error.
 
 mod address;
+pub mod check;
 pub mod code;
 pub mod defaults;
 pub mod diagnostic;
+pub mod explain;
 pub mod file;
+pub mod graph;
 mod load;
+mod payload;
 pub mod plan;
 mod resolve;
 mod resolve_source;

@@ -58,12 +58,7 @@ impl Resolver<'_> {
     }
 
     pub(super) fn error(&mut self, code: &'static str, message: impl Into<String>, span: &Range<usize>, help: impl Into<String>) {
-        let help = help.into();
-        let mut diagnostic = Diagnostic::error(code, message).at(self.texts.place(span.clone()));
-        if !help.is_empty() {
-            diagnostic = diagnostic.help(help);
-        }
-        self.found.push(diagnostic);
+        self.found.push(Diagnostic::error(code, message).at(self.texts.place(span.clone())).help(help));
     }
 
     pub(super) fn warn(&mut self, code: &'static str, message: impl Into<String>, span: &Range<usize>, help: impl Into<String>) {
@@ -137,14 +132,24 @@ impl Resolver<'_> {
             if let Some(memory) = written.value.memory {
                 limits.memory_bytes = memory.value.0;
                 if !((64 << 10)..=(4 << 30)).contains(&limits.memory_bytes) {
-                    self.error(code::OUT_OF_RANGE, "`memory` is from 64 KiB to 4 GiB", &memory.span, "");
+                    self.error(
+                        code::OUT_OF_RANGE,
+                        "`memory` is from 64 KiB to 4 GiB",
+                        &memory.span,
+                        "as in: memory = \"64 MiB\"",
+                    );
                 }
             }
             if let Some(batch_time) = written.value.batch_time {
                 limits.batch_time = batch_time.value.0;
                 let millis = limits.batch_time.as_millis();
                 if !(1..=600_000).contains(&millis) {
-                    self.error(code::OUT_OF_RANGE, "`batch-time` is from 1ms to 10m", &batch_time.span, "");
+                    self.error(
+                        code::OUT_OF_RANGE,
+                        "`batch-time` is from 1ms to 10m",
+                        &batch_time.span,
+                        "as in: batch-time = \"100ms\"",
+                    );
                 }
             }
         }
@@ -292,7 +297,13 @@ impl Resolver<'_> {
         let mut planned = Vec::new();
         for (name, column) in columns {
             if let Err(reason) = identifier(&name.value) {
-                self.error(code::BAD_COLUMN_NAME, format!("`{}` is no name of a column: {reason}", name.value), &name.span, "");
+                let plain: String =
+                    name.value.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' }).collect();
+                let way = match identifier(&plain) {
+                    Ok(()) => format!("call it {plain}"),
+                    Err(_) => "lower-case letters, digits and `_`, the first a letter, at most 48 of them".to_owned(),
+                };
+                self.error(code::BAD_COLUMN_NAME, format!("`{}` is no name of a column: {reason}", name.value), &name.span, way);
             }
             let full = match column.value {
                 ColumnFile::Field(field) => {

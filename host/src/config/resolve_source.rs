@@ -42,13 +42,17 @@ impl Resolver<'_> {
             .as_ref()
             .map_or_else(|| default(units::size(defaults::RESPONSE_LIMIT)), |written| written.value.0);
         let records = source.records.as_ref().map(|written| written.value);
-        for (written, what) in [
-            (timeout.is_zero(), source.timeout.as_ref().map(|w| &w.span)),
-            (response_bytes_max == 0, source.response_limit.as_ref().map(|w| &w.span)),
-        ] {
-            if let (true, Some(span)) = (written, what) {
-                self.error(code::OUT_OF_RANGE, "a limit of zero lets nothing in", span, "");
-            }
+        let of_timeout =
+            source.timeout.as_ref().filter(|_| timeout.is_zero()).map(|written| ("timeout", &written.span, defaults::TIMEOUT));
+        let of_size = source.response_limit.as_ref().filter(|_| response_bytes_max == 0);
+        let of_size = of_size.map(|written| ("response-limit", &written.span, defaults::RESPONSE_LIMIT));
+        for (key, span, example) in of_timeout.into_iter().chain(of_size) {
+            self.error(
+                code::OUT_OF_RANGE,
+                format!("a `{key}` of zero lets nothing in"),
+                span,
+                format!("as in: {key} = \"{example}\""),
+            );
         }
         let kind = match kind {
             SourceKindFile::None => return None,
@@ -260,12 +264,9 @@ impl Resolver<'_> {
             }
             Ok(url) if url.password().is_some() => {
                 let way = "remove it, and send it in a header: headers = { authorization = { env = \"NAME\" } }";
-                self.error(
-                    code::BAD_SECRET,
-                    "a password in an address would be shown in logs and on the page",
-                    &written.span,
-                    way,
-                );
+                let message = "a password in an address would be shown in logs and on the page";
+                let place = self.texts.place(written.span.clone());
+                self.found.push(Diagnostic::error(code::BAD_SECRET, message).at(place).hide().help(way));
                 None
             }
             Ok(url) => Some(url),
@@ -352,7 +353,7 @@ impl Resolver<'_> {
                     code::BAD_HEADER,
                     format!("header `{}` has a control character in its value", name.value),
                     &value.span,
-                    "",
+                    "a header is one line",
                 );
             }
         }

@@ -78,3 +78,89 @@ pub fn words(schema: &Value) -> Option<Vec<&str>> {
 pub fn properties(schema: &Value) -> Option<&Map<String, Value>> {
     schema.get("properties").and_then(Value::as_object)
 }
+
+/// Every key of the file with its type, default and meaning, as Markdown tables: one for each table of the file.
+pub fn reference_markdown() -> String {
+    let mut out = String::new();
+    section(&mut out, "The file itself", schema(), "");
+    out.truncate(out.trim_end().len());
+    out.push('\n');
+    out
+}
+
+fn section(out: &mut String, title: &str, schema: &Value, prefix: &str) {
+    let Some(keys) = properties(schema) else { return };
+    let required: Vec<&str> =
+        schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+    out.push_str(&format!("#### {title}\n\n| key | value | default | meaning |\n|---|---|---|---|\n"));
+    let mut tables = Vec::new();
+    rows(out, schema, "", &required);
+    for (name, inner) in keys {
+        let path = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
+        if prefix.is_empty() && properties(inner).is_some() {
+            tables.push((format!("`[{path}]`"), inner));
+        } else if let Some(items) = inner.get("items").filter(|items| properties(items).is_some()) {
+            tables.push((format!("`[[{path}]]`"), items));
+        }
+    }
+    out.push('\n');
+    for (title, inner) in tables {
+        section(out, &title, inner, &title);
+    }
+}
+
+fn rows(out: &mut String, schema: &Value, prefix: &str, required: &[&str]) {
+    for (name, inner) in properties(schema).into_iter().flatten() {
+        let default = match inner.get("default") {
+            Some(default) => format!("`{default}`"),
+            None if required.contains(&name.as_str()) => "required".to_owned(),
+            None => String::new(),
+        };
+        let meaning = inner.get("description").and_then(Value::as_str).unwrap_or_default();
+        let meaning = meaning.split_whitespace().collect::<Vec<_>>().join(" ").replace('|', "\\|");
+        out.push_str(&format!("| `{prefix}{name}` | {} | {default} | {meaning} |\n", kind(inner)));
+        // Small tables within a table are shown with it, by their dotted keys.
+        let of_columns = inner.get("additionalProperties").map(choices).unwrap_or_default();
+        if !prefix.is_empty() || schema.get("title").is_some_and(|title| title == "Tidemill pipeline") {
+            continue;
+        }
+        if properties(inner).is_some() {
+            rows(out, inner, &format!("{name}."), &[]);
+        } else if let (Some(full), true) = (of_columns.iter().find(|choice| properties(choice).is_some()), name == "columns") {
+            rows(out, full, &format!("{name}.<column>."), &[]);
+        }
+    }
+}
+
+fn kind(schema: &Value) -> String {
+    if let Some(words) = words(schema) {
+        return words.iter().map(|word| format!("`\"{word}\"`")).collect::<Vec<_>>().join(" ");
+    }
+    let mut names: Vec<String> = Vec::new();
+    for choice in choices(schema) {
+        let name = match choice.get("type").and_then(Value::as_str) {
+            Some("string") => match choice.get("format").and_then(Value::as_str) {
+                Some(format) => format.to_owned(),
+                None => "text".to_owned(),
+            },
+            Some("integer") => {
+                match (choice.get("minimum").and_then(Value::as_u64), choice.get("maximum").and_then(Value::as_u64)) {
+                    (Some(min), Some(max)) if max < 1 << 32 => format!("{min} to {max}"),
+                    _ => "integer".to_owned(),
+                }
+            }
+            Some("boolean") => "true or false".to_owned(),
+            Some("array") => match choice.get("items") {
+                Some(items) if properties(items).is_some() => "tables".to_owned(),
+                _ => "list of text".to_owned(),
+            },
+            Some("object") => "table".to_owned(),
+            Some(other) => other.to_owned(),
+            None => "any".to_owned(),
+        };
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names.join(" or ")
+}

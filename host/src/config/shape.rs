@@ -10,9 +10,9 @@ use toml::Spanned;
 use toml::de::{DeArray, DeValue};
 
 use super::code;
-use super::diagnostic::{Diagnostic, Texts};
+use super::diagnostic::{Diagnostic, Texts, nearest};
 use super::schema::{choices, properties, words};
-use super::tree::{Tree, article};
+use super::tree::{Tree, article, name_of};
 use super::variables::{self, Lookup};
 use super::written::{check_format, format_example};
 
@@ -36,19 +36,15 @@ impl<'t> Shape<'t> {
         let rest = schema.get("additionalProperties").filter(|rest| !matches!(rest, Value::Bool(_)));
         let closed = schema.get("additionalProperties") == Some(&Value::Bool(false));
         for required in schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str) {
-            if !table.contains_key(required) {
-                let place = self.texts.place(span.clone());
+            // A key that is misspelt is reported once, where it stands.
+            if !table.contains_key(required) && !is_misspelt(table, required, known) {
                 let written = known.and_then(|known| known.get(required)).map(example_of).unwrap_or_default();
-                let mut missing = Diagnostic::error(code::MISSING_KEY, format!("missing key `{required}` in {title}")).at(place);
-                if let Some(near) = near_key(table, required, known) {
-                    missing = missing.help(format!("is `{near}` meant to be `{required}`?"));
-                } else if !written.is_empty() {
-                    missing = missing.help(match required {
-                        "sink" => "add a table: [[sink]]".to_owned(),
-                        _ => format!("add it: {required} = {written}"),
-                    });
-                }
-                self.found.push(missing);
+                let way = match required {
+                    "sink" => "add a table: [[sink]]".to_owned(),
+                    _ => format!("add it: {required} = {written}"),
+                };
+                let missing = Diagnostic::error(code::MISSING_KEY, format!("missing key `{required}` in {title}"));
+                self.found.push(missing.at(self.texts.place(span.clone())).help(way));
             }
         }
         let keys: Vec<String> = table.keys().map(|key| key.get_ref().to_string()).collect();
@@ -72,7 +68,7 @@ impl<'t> Shape<'t> {
                 (None, None) => continue,
             };
             let Some(node) = table.get_mut(key.as_str()) else { continue };
-            let inner_title = if path.is_empty() { format!("[{key}]") } else { format!("`{here}`") };
+            let inner_title = if path.is_empty() { format!("[{key}]") } else { format!("`{key}` of {title}") };
             if !self.value(node, inner, &here, &inner_title) {
                 table.remove(key.as_str());
                 self.removed.insert(here);
@@ -87,14 +83,13 @@ impl<'t> Shape<'t> {
         let options = choices(schema);
         let fitting = options.iter().find(|option| fits(node.get_ref(), option)).copied();
         let Some(fitting) = fitting else {
-            let wanted: Vec<String> = wanted(schema);
-            let message = format!("`{name}` wants {}, not {}", wanted.join(" or "), article(node.get_ref()));
-            let mut wrong = Diagnostic::error(code::WRONG_TYPE, message).at(self.texts.place(span));
-            let example = example_of(schema);
-            if !example.is_empty() {
-                wrong = wrong.help(format!("as in: {name} = {example}"));
-            }
-            self.found.push(wrong);
+            let message = format!("`{name}` wants {}, not {}", wanted(schema), article(node.get_ref()));
+            let of_tables = schema.get("items").is_some_and(|items| properties(items).is_some());
+            let way = match node.get_ref() {
+                DeValue::Table(_) if of_tables => format!("write it with two brackets: [[{name}]]"),
+                _ => format!("as in: {name} = {}", example_of(schema)),
+            };
+            self.found.push(Diagnostic::error(code::WRONG_TYPE, message).at(self.texts.place(span)).help(way));
             return false;
         };
         match node.get_mut() {
@@ -106,8 +101,9 @@ impl<'t> Shape<'t> {
                 let Some(items) = fitting.get("items") else { return true };
                 let old = std::mem::replace(list, DeArray::new());
                 for (index, mut entry) in old.into_iter().enumerate() {
-                    let title = match entry.get_ref() {
-                        DeValue::Table(_) if !path.contains('.') => format!("[[{path}]]"),
+                    let title = match (entry.get_ref(), name_of(entry.get_ref())) {
+                        (DeValue::Table(_), Some(name)) => format!("{path} `{name}`"),
+                        (DeValue::Table(_), None) => format!("[[{path}]]"),
                         _ => title.to_owned(),
                     };
                     let here = format!("{path}.{index}");
@@ -194,7 +190,9 @@ impl<'t> Shape<'t> {
             return true;
         }
         let range = format!("`{name}` is from {} to {}, not {written}", grouped(min), grouped(max));
-        self.found.push(Diagnostic::error(code::OUT_OF_RANGE, range).at(self.texts.place(span)));
+        let near = schema.get("default").and_then(Value::as_i64).map_or(min, i128::from);
+        let way = format!("as in: {name} = {near}");
+        self.found.push(Diagnostic::error(code::OUT_OF_RANGE, range).at(self.texts.place(span)).help(way));
         false
     }
 }
@@ -215,8 +213,8 @@ fn fits(value: &DeValue<'_>, schema: &Value) -> bool {
     }
 }
 
-fn wanted(schema: &Value) -> Vec<String> {
-    let mut names = Vec::new();
+fn wanted(schema: &Value) -> String {
+    let mut names: Vec<String> = Vec::new();
     for option in choices(schema) {
         let name = match option.get("type").and_then(Value::as_str) {
             Some("string") => option.get("format").and_then(Value::as_str).map_or("text", |format| match format {
@@ -236,10 +234,13 @@ fn wanted(schema: &Value) -> Vec<String> {
             names.push(name.to_owned());
         }
     }
-    names
+    match names.split_last() {
+        Some((last, before)) if !before.is_empty() => format!("{} or {last}", before.join(", ")),
+        _ => names.concat(),
+    }
 }
 
-/// What could be written for a key, as TOML; empty where any name would be a guess.
+/// What could be written for a key, as TOML.
 fn example_of(schema: &Value) -> String {
     let schema = choices(schema)[0];
     if let Some(default) = schema.get("default") {
@@ -258,19 +259,16 @@ fn example_of(schema: &Value) -> String {
             _ => "[]".to_owned(),
         },
         Some("object") => "{ … }".to_owned(),
-        _ => String::new(),
+        Some("boolean") => "true".to_owned(),
+        Some("integer" | "number") => schema.get("minimum").map_or("1".to_owned(), Value::to_string),
+        _ => "…".to_owned(),
     }
 }
 
-/// A key of the table that is not known and looks like the missing one.
-fn near_key(table: &Tree<'_>, missing: &str, known: Option<&serde_json::Map<String, Value>>) -> Option<String> {
-    table
-        .keys()
-        .map(|key| key.get_ref())
-        .find(|key| {
-            !known.is_some_and(|known| known.contains_key(&***key)) && super::diagnostic::nearest(key, &[missing]).is_some()
-        })
-        .map(|key| key.to_string())
+/// Whether a key of the table is not known and looks like the missing one.
+fn is_misspelt(table: &Tree<'_>, missing: &str, known: Option<&serde_json::Map<String, Value>>) -> bool {
+    let is_known = |key: &str| known.is_some_and(|known| known.contains_key(key));
+    table.keys().map(|key| &**key.get_ref()).any(|key| !is_known(key) && nearest(key, &[missing]).is_some())
 }
 
 fn grouped(number: i128) -> String {

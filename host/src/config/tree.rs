@@ -8,7 +8,7 @@ use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
 use super::code;
-use super::diagnostic::{Diagnostic, Place, Texts};
+use super::diagnostic::{self, Diagnostic, Place, Texts};
 
 pub type Tree<'a> = DeTable<'a>;
 pub type Node<'a> = Spanned<DeValue<'a>>;
@@ -21,9 +21,19 @@ pub fn parse<'a>(text: &'a str, texts: &Texts) -> Result<Tree<'a>, Vec<Diagnosti
     }
     let diagnostic = |error: toml::de::Error| {
         let place = error.span().and_then(|span| texts.place(span));
-        Diagnostic::error(code::SYNTAX, format!("not TOML: {}", error.message().trim().replace('\n', ", "))).at(place)
+        let message = error.message().trim().replace('\n', ", ");
+        let way = match message.as_str() {
+            text if text.contains("must be quoted") => "text, times and sizes stand in quotes: every = \"10s\"",
+            text if text.contains("duplicate key") => "keep one of them",
+            text if text.contains("basic string") => "close the text with a quote on its line",
+            text if text.contains("unclosed") => "close the bracket on its line",
+            _ => "https://toml.io shows TOML on one page",
+        };
+        Diagnostic::error(code::SYNTAX, format!("not TOML: {message}")).at(place).help(way)
     };
-    Err(errors.into_iter().map(diagnostic).collect())
+    let mut found: Vec<Diagnostic> = errors.into_iter().map(diagnostic).collect();
+    diagnostic::sort(&mut found);
+    Err(found)
 }
 
 /// Lays the tables of a profile over the tree. Where the tree has a list of named tables (stages, sinks), a name chooses one.
@@ -171,7 +181,7 @@ fn is_list_of_tables(list: &DeArray<'_>) -> bool {
     !list.is_empty() && list.iter().all(|entry| entry.get_ref().is_table())
 }
 
-fn name_of<'v>(value: &'v DeValue<'_>) -> Option<&'v str> {
+pub fn name_of<'v>(value: &'v DeValue<'_>) -> Option<&'v str> {
     value.as_table()?.get("name")?.get_ref().as_str()
 }
 
