@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::diagnostic::{self, Diagnostic};
-use crate::config::plan::{Pipeline, PluginPath, SinkColumn, SinkPlan, StageContract, StagePlan};
-use crate::config::{Loaded, code};
+use crate::config::plan::{Pipeline, PluginPath, StageContract, StagePlan};
+use crate::config::{self, Loaded, code};
 use crate::plugin::{Engine, InstanceConfig, World, component_path};
-use crate::record::{Field, OwnField};
+use crate::record::Field;
 use crate::transform::Stage;
 
 /// A pipeline that may be started.
@@ -44,7 +44,9 @@ pub fn prepare(loaded: Loaded, engine: &Engine) -> Result<Prepared, Vec<Diagnost
     }
     let mut sink_fields = Vec::new();
     if stages.len() == loaded.pipeline.stages.len() {
-        sink_fields = fields_of(&contracts, &loaded.pipeline.sinks);
+        let (checked, wrong) = config::check::check(&loaded, &contracts);
+        sink_fields = checked.sink_fields;
+        found.extend(wrong);
     }
     diagnostic::sort(&mut found);
     if found.iter().any(Diagnostic::is_error) {
@@ -90,20 +92,4 @@ fn component(stage: &StagePlan, file: &Path) -> Result<PathBuf, Diagnostic> {
             Err(Diagnostic::error(code::PLUGIN_MISSING, message).help(format!("tidemill build {}", file.display())))
         }
     }
-}
-
-/// What the sinks with columns read: in the kind that a stage writes it, else in the one that suits the column. Keys are required.
-fn fields_of(contracts: &[StageContract], sinks: &[SinkPlan]) -> Vec<Field> {
-    let last_messages = contracts.iter().rposition(|stage| stage.contract.is_none()).map_or(0, |at| at + 1);
-    let written = |name: &str| {
-        let contracts = contracts[last_messages..].iter().rev().filter_map(|stage| stage.contract.as_ref());
-        contracts.flat_map(|contract| &contract.writes).find(|field| field.name == name).map(|field| field.kind)
-    };
-    let columns = sinks.iter().flat_map(|sink| &sink.columns);
-    let field = |column: &SinkColumn| {
-        let own = || OwnField::parse(&column.field).map(|own| own.kind());
-        let kind = written(&column.field).or_else(own).unwrap_or_else(|| column.cql.natural_kind());
-        Field { name: column.field.clone(), kind, optional: column.key.is_none() }
-    };
-    columns.map(field).collect()
 }
