@@ -4,18 +4,18 @@
 //! Beside them, where needed: `contracts.toml` (what the stages' plugins read and write, so that no component is needed),
 //! `args.txt` (`--profile NAME`, `--set KEY=VALUE`, `env NAME=VALUE`, one a line) and the files that the pipeline names.
 
+mod support;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use tidemill::config::check::check;
 use tidemill::config::plan::{SinkAddress, StageContract, TopicAddress, Trigger};
-use tidemill::config::{LoadOptions, Loaded, diagnostic, explain, load};
+use tidemill::config::{LoadOptions, Loaded, diagnostic, explain, graph, load, schema};
 use tidemill::record::{Contract, Field, Kind};
 
-fn root() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-}
+use support::root;
 
 fn cases() -> Vec<PathBuf> {
     let mut cases: Vec<PathBuf> = std::fs::read_dir(root().join("tests/config"))
@@ -179,4 +179,183 @@ fn set_reaches_any_key() {
 fn a_file_that_is_not_there_is_told() {
     let found = load(Path::new("pipelines/no-such.toml"), &LoadOptions::new(&|_| None)).unwrap_err();
     assert_eq!(found[0].render(false), "error[TM001]: read pipeline file `pipelines/no-such.toml`: no such file\n");
+}
+
+fn shipped() -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> =
+        std::fs::read_dir(root().join("pipelines")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
+    files.sort();
+    files
+}
+
+/// Just enough of JSON Schema for ours: what does not fit, as paths.
+fn misfits(value: &toml::Value, schema: &serde_json::Value, path: &str) -> Vec<String> {
+    let choices = schema::choices(schema);
+    if choices.len() > 1 {
+        let all: Vec<Vec<String>> = choices.iter().map(|choice| misfits(value, choice, path)).collect();
+        return all.iter().min_by_key(|found| found.len()).unwrap().clone();
+    }
+    let wrong = || vec![format!("{path}: {} is not {schema}", value.type_str())];
+    if let Some(words) = schema::words(schema) {
+        return if value.as_str().is_some_and(|word| words.contains(&word)) { Vec::new() } else { wrong() };
+    }
+    match (schema["type"].as_str(), value) {
+        (None, _) | (Some("string"), toml::Value::String(_)) | (Some("boolean"), toml::Value::Boolean(_)) => Vec::new(),
+        (Some("integer" | "number"), toml::Value::Integer(number)) => {
+            let fits = schema["minimum"].as_i64().is_none_or(|min| *number >= min)
+                && schema["maximum"].as_i64().is_none_or(|max| *number <= max);
+            if fits { Vec::new() } else { wrong() }
+        }
+        (Some("array"), toml::Value::Array(list)) => list
+            .iter()
+            .enumerate()
+            .flat_map(|(index, entry)| misfits(entry, &schema["items"], &format!("{path}[{index}]")))
+            .collect(),
+        (Some("object"), toml::Value::Table(table)) => {
+            let mut found = Vec::new();
+            for required in schema["required"].as_array().into_iter().flatten() {
+                if !table.contains_key(required.as_str().unwrap()) {
+                    found.push(format!("{path}: no {required}"));
+                }
+            }
+            for (key, value) in table {
+                match schema["properties"].get(key).or(schema.get("additionalProperties").filter(|rest| rest.is_object())) {
+                    Some(inner) => found.extend(misfits(value, inner, &format!("{path}.{key}"))),
+                    None if schema.get("additionalProperties") == Some(&serde_json::Value::Bool(false)) => {
+                        found.push(format!("{path}: unknown {key}"))
+                    }
+                    None => {}
+                }
+            }
+            found
+        }
+        _ => wrong(),
+    }
+}
+
+#[test]
+fn the_schema_takes_the_shipped_pipelines_and_refuses_what_check_refuses() {
+    let read =
+        |path: &Path| -> toml::Value { toml::from_str::<toml::Table>(&std::fs::read_to_string(path).unwrap()).unwrap().into() };
+    for file in shipped() {
+        assert_eq!(misfits(&read(&file), schema::schema(), ""), Vec::<String>::new(), "{}", file.display());
+    }
+    for case in [
+        "unknown_key",
+        "unknown_key_in_limits",
+        "wrong_type_text_for_number",
+        "missing_stage_plugin",
+        "unknown_column_type",
+        "partitions_zero",
+    ] {
+        assert_ne!(
+            misfits(&read(&root().join("tests/config").join(case).join("pipeline.toml")), schema::schema(), ""),
+            Vec::<String>::new(),
+            "{case}"
+        );
+    }
+}
+
+#[test]
+fn every_key_is_documented_and_its_default_is_what_leaving_it_out_means() {
+    fn walk(schema: &serde_json::Value, path: &str, defaults: &mut Vec<String>) {
+        for (name, inner) in schema::properties(schema).into_iter().flatten() {
+            let here = format!("{path}{name}");
+            assert!(
+                inner["description"].as_str().is_some_and(|text| text.len() > 15) || path.is_empty(),
+                "{here} is not documented"
+            );
+            if let (Some(default), true) = (inner.get("default"), ["source.", "topic."].contains(&path)) {
+                defaults.push(format!("{here}={default}"));
+            }
+            if path.is_empty() {
+                walk(inner, &format!("{here}."), defaults);
+                walk(&inner["items"], &format!("{here}."), defaults);
+            }
+        }
+    }
+    let mut defaults = Vec::new();
+    walk(schema::schema(), "", &mut defaults);
+    defaults.retain(|set| !set.starts_with("source.method"));
+    assert!(defaults.len() > 8, "{defaults:?}");
+    let text = |loaded: Loaded| format!("{:#?}", loaded.pipeline);
+    let read = |sets: &[String]| {
+        let minimal = "name = \"x\"\n[source]\nkind = \"randomuser\"\n[[sink]]\nname = \"out\"\nat = \"null\"\n";
+        tidemill::config::read(Path::new("x.toml"), minimal, &LoadOptions { profile: None, sets, env: &|_| None }).unwrap()
+    };
+    assert_eq!(text(read(&[])), text(read(&defaults)));
+}
+
+#[test]
+fn the_reference_names_every_key_of_every_table() {
+    let reference = schema::reference_markdown();
+    for key in [
+        "`name`",
+        "`records-per-poll`",
+        "`limits.memory`",
+        "`columns.<column>.type`",
+        "`stop-when`",
+        "`next.token`",
+        "`null-value`",
+    ] {
+        assert!(reference.contains(&format!("| {key} |")), "{key}\n{reference}");
+    }
+}
+
+#[test]
+fn the_graph_shows_which_field_goes_where() {
+    let case = root().join("tests/config/good_chain");
+    let loaded = load(&case.join("pipeline.toml"), &LoadOptions::new(&|_| None)).unwrap();
+    let (checked, _) = check(&loaded, &contracts(&case, &loaded).unwrap());
+    let draw = |format| graph::graph(&loaded.pipeline, &checked, format);
+    let expected = "\
+source generator (seed tidemill, every 1s)
+  └─► topic users
+        key: login.uuid
+topic users (embedded, 1 partition)
+  └─► stage extract
+        login.uuid: text, name.first: text, email: text
+stage extract (extract.wasm)
+  └─► sink users
+        id: text, first_name: text?, email: text?
+sink users (embedded table demo.users)
+";
+    assert_eq!(draw(graph::Format::Text), expected);
+    assert!(
+        draw(graph::Format::Mermaid).starts_with("flowchart LR\n  source[\"source generator<br/>seed tidemill, every 1s\"]\n")
+    );
+    assert!(draw(graph::Format::Dot).contains("stage0 -> sink0 [label=\"id: text\\nfirst_name: text?\\nemail: text?\"];"));
+    assert_eq!(checked.sink_fields.len(), 3);
+    assert!(!checked.sink_fields[0].optional && checked.sink_fields[1].optional && !checked.whole_records);
+}
+
+#[test]
+fn secrets_are_read_and_never_shown() {
+    let file = "name = \"x\"\n[source]\nkind = \"http\"\nurl = \"https://example.com\"\nheaders = { authorization = { env = \"TOKEN\" } }\n\
+                [[sink]]\nname = \"out\"\nat = \"null\"\n";
+    let env = |name: &str| (name == "TOKEN").then(|| "hush-hush".to_owned());
+    let loaded = tidemill::config::read(Path::new("x.toml"), file, &LoadOptions::new(&env)).unwrap();
+    assert!(!format!("{:?}", loaded.pipeline).contains("hush"));
+    let Some(tidemill::config::plan::SourceKind::Http(http)) = loaded.pipeline.source.map(|source| source.kind) else { panic!() };
+    assert_eq!(secrecy::ExposeSecret::expose_secret(&http.headers[0].1), "hush-hush");
+}
+
+#[test]
+fn a_diagnostic_has_a_stable_json_form() {
+    let found = load(&PathBuf::from("tests/config/unknown_key/pipeline.toml"), &LoadOptions::new(&|_| None)).unwrap_err();
+    let expected = serde_json::json!({
+        "code": "TM003", "severity": "error", "message": "unknown key `evry` in [source]",
+        "file": "tests/config/unknown_key/pipeline.toml", "line": 5, "column": 1, "help": ["did you mean `every`?"],
+    });
+    assert_eq!(serde_json::to_value(found[0].json()).unwrap(), expected);
+}
+
+#[test]
+fn the_shipped_pipelines_are_read_without_a_warning() {
+    for file in shipped() {
+        let loaded = load(&file, &LoadOptions::new(&|_| None));
+        let loaded = loaded.unwrap_or_else(|found| panic!("{}", diagnostic::render_all(&found, false)));
+        assert!(loaded.warnings.is_empty(), "{}", diagnostic::render_all(&loaded.warnings, false));
+    }
 }

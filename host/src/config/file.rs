@@ -154,7 +154,7 @@ pub struct TopicFile {
     pub at: Option<Written<String>>,
     /// Payload field that becomes the record's key: all records of one key are in one partition, in order.
     pub key: Option<Written<String>>,
-    /// How many partitions: so many records can be worked on side by side.
+    /// How many partitions: each is worked on in order, several side by side.
     #[schemars(range(min = 1, max = 1_024), extend("default" = defaults::PARTITIONS))]
     pub partitions: Option<Written<u32>>,
     /// embedded: what is kept of records that are done with, by age and size, whichever is reached first; or `"for ever"`.
@@ -245,10 +245,10 @@ pub enum DeadLettersTo {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct TestFile {
-    /// What the case shows.
+    /// What the case shows, in a sentence.
     #[schemars(required)]
     pub name: Option<Written<String>>,
-    /// The payload.
+    /// The payload of the one record that goes in.
     #[schemars(required, with = "serde_json::Value")]
     pub input: Option<Written<toml::Value>>,
     /// Fields and their values at the end of the chain, or `"dropped"`, `"deleted"`, `"rejected"` or `"rejected: part of the reason"`.
