@@ -141,7 +141,7 @@ fn every_code_is_explained_and_shown_by_a_case() {
     }
     let shown: BTreeSet<String> =
         cases().iter().flat_map(|case| codes(&std::fs::read_to_string(case.join("expected.txt")).unwrap())).collect();
-    let of_the_file: BTreeSet<String> = defined.into_iter().filter(|code| code.starts_with("TM0") && code != "TM001").collect();
+    let of_the_file: BTreeSet<String> = defined.into_iter().filter(|code| code.as_str() < "TM070" && code != "TM001").collect();
     let missing: Vec<&String> = of_the_file.difference(&shown).collect();
     assert!(missing.is_empty(), "no case shows {missing:?}");
 }
