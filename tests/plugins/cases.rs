@@ -134,7 +134,9 @@ fn assert_samples(dir: &str, at_least: usize) {
         let sample: Value = serde_json::from_str(&std::fs::read_to_string(&path).expect("read the sample")).expect("JSON");
         let found = run(&plugin, &sample);
         let fits = match (&sample["expect"], &found) {
-            (Value::String(expected), Value::String(found)) if expected.starts_with("rejected: ") => found.contains(expected.as_str()),
+            (Value::String(expected), Value::String(found)) if expected.starts_with("rejected: ") => {
+                found.contains(expected.as_str())
+            }
             (expected, found) => expected == found,
         };
         assert!(fits, "{}:\nexpected {:#}\nfound    {found:#}", path.display(), sample["expect"]);

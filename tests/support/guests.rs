@@ -1,5 +1,6 @@
 //! Guests for tests: built from source when they are not fresh, once however many tests and processes ask.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -34,8 +35,8 @@ fn stamp(dir: &Path) -> PathBuf {
 
 fn is_fresh(dir: &Path) -> bool {
     let Some(built) = modified(&stamp(dir)) else { return false };
-    let contract = super::root().join("wit/v0.1");
-    component_path(dir).is_file() && newest(dir).max(newest(&contract)) < built
+    let sources = [dir.to_owned(), super::root().join("wit/v0.1"), super::root().join("plugins/sdk")];
+    component_path(dir).is_file() && sources.iter().all(|source| newest(source) < built)
 }
 
 fn newest(dir: &Path) -> SystemTime {
@@ -69,10 +70,16 @@ pub fn cache_dir() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled")
 }
 
-/// A built and compiled plugin.
+/// A built and compiled plugin, compiled once per process and, by the cache, once per change.
 pub fn plugin(dir: &str) -> Arc<Plugin> {
+    static PLUGINS: Mutex<BTreeMap<String, Arc<Plugin>>> = Mutex::new(BTreeMap::new());
+    let mut plugins = PLUGINS.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    if let Some(plugin) = plugins.get(dir) {
+        return plugin.clone();
+    }
     let path = component(dir);
-    Arc::new(engine().load_file(&path).unwrap_or_else(|error| panic!("load {}: {error}", path.display())))
+    let plugin = engine().load_file(&path).unwrap_or_else(|error| panic!("load {}: {error}", path.display()));
+    plugins.entry(dir.to_owned()).or_insert(Arc::new(plugin)).clone()
 }
 
 /// Whether a tool that only some guests need can be started; says loudly when not.

@@ -76,7 +76,8 @@ fn config() -> Config {
         .max_wasm_stack(WASM_STACK_BYTES)
         .wasm_component_model(true)
         .wasm_memory64(false)
-        .wasm_multi_memory(false)
+        // Where components are composed (QuickJS plugins are), wasmtime's own adapters copy between two memories.
+        .wasm_multi_memory(true)
         .wasm_relaxed_simd(false)
         .wasm_tail_call(false)
         .wasm_custom_page_sizes(false)

@@ -88,7 +88,7 @@ pub(super) fn load(
     let component = match cached {
         Some(component) => component,
         None => {
-            let component = Component::from_binary(engine, bytes).map_err(|error| LoadError::Invalid(format!("{error:#}")))?;
+            let component = compile(engine, bytes)?;
             if let Some(cache) = cache {
                 cache.put(engine, &digest, &component);
             }
@@ -113,6 +113,18 @@ pub(super) fn load(
     };
     let language = origin::language(bytes);
     Ok(Plugin { digest, world, language, size_bytes: bytes.len() as u64, imports, compile_time, from_cache, pre, start, process })
+}
+
+/// The compiler has panicked on valid components before (cross-component adapters, with multi-memory off): that is the plugin's
+/// failure, not the host's.
+fn compile(engine: &wasmtime::Engine, bytes: &[u8]) -> Result<Component, LoadError> {
+    // An engine has no state that a compilation cut short would leave half-done: code is registered when it is complete.
+    let compilation = std::panic::AssertUnwindSafe(|| Component::from_binary(engine, bytes));
+    match std::panic::catch_unwind(compilation) {
+        Ok(Ok(component)) => Ok(component),
+        Ok(Err(error)) => Err(LoadError::Invalid(format!("{error:#}"))),
+        Err(_) => Err(LoadError::Invalid("the compiler gave up on it".to_owned())),
+    }
 }
 
 /// Tells people what they have instead of what the parser says about it.

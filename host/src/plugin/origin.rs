@@ -1,29 +1,35 @@
-//! What a component was written in, from the `producers` sections that toolchains leave.
+//! What a component was written in, from what toolchains leave in it.
 
+use memchr::memmem;
 use wasmparser::{KnownCustom, Parser, Payload};
+
+/// Interpreters that plugins carry along. They are written in another language than the plugin, so they are looked for first; they are
+/// linked into the component under these names.
+const INTERPRETERS: [(&str, &str); 3] =
+    [("componentize_py_runtime", "Python"), ("componentize_qjs_runtime", "JavaScript"), ("componentize-js", "JavaScript")];
 
 /// The language of a component, or `unknown`. It is only shown to people: nothing is decided by it.
 pub(super) fn language(component: &[u8]) -> String {
-    let mut found = Vec::new();
-    for payload in Parser::new(0).parse_all(component) {
-        let Ok(payload) = payload else { break };
-        let Payload::CustomSection(section) = payload else { continue };
-        let KnownCustom::Producers(fields) = section.as_known() else { continue };
-        for field in fields.into_iter().flatten() {
-            let values = field.values.into_iter().flatten().map(|value| value.name.to_owned());
-            found.extend(values.map(|value| (field.name.to_owned(), value)));
-        }
-    }
-    let has = |word: &str| found.iter().any(|(_, value)| value.to_ascii_lowercase().contains(word));
-    // An interpreter is written in another language than the plugin: look for it first.
-    for (word, language) in [("componentize-py", "Python"), ("componentize-qjs", "JavaScript"), ("componentize-js", "JavaScript")]
-    {
-        if has(word) {
+    for (name, language) in INTERPRETERS {
+        if memmem::find(component, name.as_bytes()).is_some() {
             return language.to_owned();
         }
     }
-    let language =
-        found.iter().find(|(field, value)| field == "language" && !value.starts_with("C1") && !value.starts_with("C9"));
-    let any = language.or_else(|| found.iter().find(|(field, _)| field == "language"));
-    any.map_or_else(|| "unknown".to_owned(), |(_, value)| value.clone())
+    named_by_producers(component).unwrap_or_else(|| "unknown".to_owned())
+}
+
+/// The first `language` of a `producers` section; a C library that is linked in comes after the plugin's own language.
+fn named_by_producers(component: &[u8]) -> Option<String> {
+    for payload in Parser::new(0).parse_all(component) {
+        let Payload::CustomSection(section) = payload.ok()? else { continue };
+        let KnownCustom::Producers(fields) = section.as_known() else { continue };
+        for field in fields.into_iter().flatten().filter(|field| field.name == "language") {
+            let names: Vec<&str> = field.values.into_iter().flatten().map(|value| value.name).collect();
+            let own = names.iter().find(|name| **name == "Rust").or(names.first());
+            if let Some(name) = own {
+                return Some(super::log::printable(name));
+            }
+        }
+    }
+    None
 }

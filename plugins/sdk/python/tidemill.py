@@ -65,9 +65,14 @@ class Fields(exports.Fields):
             self.setup(dict(store.get_all()))
         except Refuse as error:
             raise Err(str(error))
+        # componentize-py makes a new object for each call: the one that knows the settings is kept here.
+        type(self)._started = self
         return types.Contract(_fields(self.reads), _fields(self.writes))
 
     def process(self, batch):
+        return type(self)._started._process(batch)
+
+    def _process(self, batch):
         columns = [_read(column, batch.rows) for column in batch.columns]
         width = len(self.writes)
         empty = [None] * width

@@ -68,13 +68,7 @@ impl Fields for Fault {
         Ok(if what == "delete" { Delete } else { Emit })
     }
 
-    fn batch(
-        &mut self,
-        rows: usize,
-        input: &Inputs<'_>,
-        output: &mut Output,
-        decisions: &mut Decisions,
-    ) -> Result<(), Failure> {
+    fn batch(&mut self, rows: usize, input: &Inputs<'_>, output: &mut Output, decisions: &mut Decisions) -> Result<(), Failure> {
         self.calls += 1;
         let tame = self.once && self.calls > 1;
         for row in 0..rows {
