@@ -11,6 +11,7 @@ mod build;
 mod completions;
 mod dead_letters;
 mod doctor;
+mod dry_run;
 mod host;
 mod inspect;
 mod listen;
@@ -21,6 +22,8 @@ mod run;
 mod runs;
 mod stand_in;
 mod table;
+mod test;
+mod trial;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -75,6 +78,10 @@ enum Verb {
     Run(run::Args),
     /// Build the plugins of a pipeline that are directories
     Build(build::Args),
+    /// Run test cases of a pipeline or a plugin through the real components
+    Test(test::Args),
+    /// Show records before and after the chain; nothing is written
+    DryRun(dry_run::Args),
     /// List, show, replay or discard rejected records
     DeadLetters(dead_letters::Args),
     /// See whether this machine has what a pipeline needs
@@ -94,6 +101,8 @@ impl Verb {
         match self {
             Verb::Run(args) => run::run(args, out),
             Verb::Build(args) => build::run(args, out),
+            Verb::Test(args) => test::run(args, out),
+            Verb::DryRun(args) => dry_run::run(args, out),
             Verb::DeadLetters(args) => dead_letters::run(args, out),
             Verb::Doctor(args) => doctor::run(args, out),
             Verb::Inspect(args) => inspect::run(args, out),

@@ -16,6 +16,7 @@ mod write_back;
 pub use bisect::{Calls, Part, Whole, search};
 pub use chain::{Chain, blame};
 pub use input::Input;
+pub use kinds::write_json;
 pub use plan::{ChainPlan, PlanError};
 pub use project::{KeyPath, Need, Projected, Projection, Unfit};
 pub use scan::is_json;
