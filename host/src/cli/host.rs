@@ -7,10 +7,10 @@ use anyhow::Context;
 use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::listen::ListenArgs;
-use super::{Done, Exit, Failure, OrExit, Output, Tone};
+use super::{Done, Exit, Failure, ListenArgs, OrExit, Output, Tone, events};
 use crate::pipeline::{self, Options, Prepared, Running, StartError};
 use crate::status::Reporter;
+use crate::status::token::Token;
 use crate::store::{self, Store};
 
 /// Threads for I/O; plugins have threads of their own.
@@ -21,18 +21,16 @@ pub struct Host {
     pub store_dir: PathBuf,
     pub listen: ListenArgs,
     pub options: Options,
-    /// What a person reads once it runs: the page's address is known then.
-    pub greeting: fn(&Output, &Greeting<'_>),
+    pub telling: Telling,
 }
 
-pub struct Greeting<'a> {
-    pub pipeline: &'a str,
-    pub address: std::net::SocketAddr,
-}
-
-pub fn greet_plainly(out: &Output, greeting: &Greeting<'_>) {
-    let Greeting { pipeline, address, .. } = greeting;
-    out.line(format!("{} {pipeline} runs; page: http://{address}/", out.paint(Tone::Good, "✓")));
+/// What a person reads while the pipeline runs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Telling {
+    /// Where it is, and how it ended.
+    Briefly,
+    /// Every event.
+    Events,
 }
 
 impl Host {
@@ -47,7 +45,7 @@ impl Host {
     }
 
     async fn host(self, out: &Output) -> Result<Done, Failure> {
-        let Host { prepared, store_dir, listen, options, greeting } = self;
+        let Host { prepared, store_dir, listen, options, telling } = self;
         // Before anything is open, so that a signal during the start is not lost.
         let signals = Signals::new().or_exit(Exit::Environment)?;
         let store = Store::open(&store_dir).or_exit(Exit::Environment)?;
@@ -55,12 +53,26 @@ impl Host {
         let reporter = Reporter::default();
         let running = pipeline::start(prepared, store.clone(), reporter.clone(), options).await.map_err(refused)?;
         let running = Arc::new(running);
-        let server = listen.serve(&store_dir, reporter, running.control(), out.logs().clone())?;
+        let server = listen.serve(&store_dir, reporter.clone(), running.control(), out.logs().clone())?;
         store.set_address(&server.address.to_string()).or_exit(Exit::Environment)?;
-        greeting(out, &Greeting { pipeline: &pipeline, address: server.address });
         drop(store);
+        out.line(format!("{} {pipeline} runs; page: http://{}/", out.paint(Tone::Good, "✓"), server.address));
+        if telling == Telling::Events {
+            let token = Token::file(&store_dir);
+            let note = format!("changes through the API need the token in {}; restart to apply saved plugins", token.display());
+            out.line(out.paint(Tone::Faint, note));
+        }
         let drained = tokio::spawn(drain_on(signals, running.clone()));
-        let ended = running.ended().await;
+        let events = async {
+            match telling {
+                Telling::Events => events::tell(out, &reporter).await,
+                Telling::Briefly => std::future::pending().await,
+            }
+        };
+        let ended = tokio::select! {
+            ended = running.ended() => ended,
+            never = events => match never {},
+        };
         drained.abort();
         drop(server);
         let ended = ended.map_err(|reason| Failure::new(Exit::Failed, reason))?;

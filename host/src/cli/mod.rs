@@ -10,8 +10,10 @@
 mod build;
 mod completions;
 mod dead_letters;
+mod dev;
 mod doctor;
 mod dry_run;
+mod events;
 mod host;
 mod inspect;
 mod listen;
@@ -74,6 +76,8 @@ struct Global {
 
 #[derive(Subcommand)]
 enum Verb {
+    /// Build a pipeline's plugins and run it, telling what happens
+    Dev(dev::Args),
     /// Run a pipeline: source, topic, plugins, sinks
     Run(run::Args),
     /// Build the plugins of a pipeline that are directories
@@ -99,6 +103,7 @@ enum Verb {
 impl Verb {
     fn run(self, out: &Output) -> Result<Done, Failure> {
         match self {
+            Verb::Dev(args) => dev::run(args, out),
             Verb::Run(args) => run::run(args, out),
             Verb::Build(args) => build::run(args, out),
             Verb::Test(args) => test::run(args, out),

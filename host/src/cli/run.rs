@@ -1,9 +1,7 @@
 //! `tidemill run`: the pipeline as it is, nothing built and nothing watched.
 
-use super::host::{self, Host};
-use super::listen::ListenArgs;
-use super::pipeline::refused;
-use super::{Done, Failure, Output, PipelineArgs, inspect};
+use super::host::{Host, Telling};
+use super::{Done, Failure, ListenArgs, Output, PipelineArgs, inspect, refused};
 use crate::pipeline::{Options, prepare};
 
 #[derive(clap::Args)]
@@ -29,5 +27,5 @@ pub fn run(args: Args, out: &Output) -> Result<Done, Failure> {
     let prepared = prepare(loaded, &inspect::engine()?).map_err(|found| refused(&found))?;
     drop(progress);
     let options = Options { until_idle: args.until_idle, ..Options::default() };
-    Host { prepared, store_dir, listen: args.listen, options, greeting: host::greet_plainly }.run(out)
+    Host { prepared, store_dir, listen: args.listen, options, telling: Telling::Briefly }.run(out)
 }

@@ -187,10 +187,8 @@ impl Settle<'_> {
             }
             let end = reached.map_or(self.position.next, |end| end.max(self.position.next));
             self.deliver.progress.settled(self.number, end);
-            self.deliver.report.partition(self.number, |status| {
-                let state = if status.end <= end { "idle" } else { "delivering" };
-                state.clone_into(&mut status.state);
-            });
+            let state = if reached.is_some() { "idle" } else { "delivering" };
+            self.deliver.report.partition(self.number, |status| state.clone_into(&mut status.state));
         }
         self.finish().await
     }
