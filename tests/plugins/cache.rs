@@ -1,1 +1,141 @@
+//! Compiled code is used only when it is provably what this installation wrote: anything else is a miss, and a compilation.
 
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+use tidemill::plugin::{Cache, Engine, InstanceConfig, Plugin};
+
+use super::wrong::{FIELDS, UNCHANGED, component};
+
+/// A cache of its own with the code of one small plugin in it.
+struct Case {
+    dir: TempDir,
+    component: Vec<u8>,
+}
+
+impl Case {
+    fn new() -> Case {
+        let case = Case { dir: tempfile::tempdir().expect("a folder"), component: component(UNCHANGED, FIELDS) };
+        assert!(!case.load().from_cache, "nothing is there at first");
+        assert!(case.load().from_cache, "it is there the second time");
+        case
+    }
+
+    fn path(&self) -> PathBuf {
+        self.dir.path().join("compiled")
+    }
+
+    /// As a host does that starts afresh.
+    fn load(&self) -> Plugin {
+        let cache = Cache::open(&self.path()).expect("open the cache");
+        Engine::new(Some(cache)).expect("an engine").load(&self.component).expect("a plugin")
+    }
+
+    fn entry(&self) -> PathBuf {
+        let files = fs::read_dir(self.path()).expect("list the cache").map(|entry| entry.expect("an entry").path());
+        let mut codes = files.filter(|path| path.extension().is_some_and(|extension| extension == "code"));
+        codes.next().expect("one entry")
+    }
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::symlink_metadata(path).expect("metadata").mode() & 0o777
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("set the mode");
+}
+
+#[test]
+fn only_this_user_may_enter_or_read() {
+    let case = Case::new();
+    assert_eq!((mode(&case.path()), mode(&case.path().join("key")), mode(&case.entry())), (0o700, 0o600, 0o600));
+    let files = fs::read_dir(case.path()).expect("list the cache").count();
+    assert_eq!(files, 2, "the key and the code, nothing half-written");
+}
+
+#[test]
+fn any_flipped_bit_is_a_miss_and_is_repaired() {
+    let case = Case::new();
+    let whole = fs::read(case.entry()).expect("read the entry");
+    // The whole of the tag, then bits all over the code.
+    let bits = (0..256).step_by(17).chain((256..whole.len() * 8).step_by(whole.len() / 8));
+    for bit in bits {
+        let mut flipped = whole.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        fs::write(case.entry(), &flipped).expect("write the entry");
+        assert!(!case.load().from_cache, "bit {bit} of {}", whole.len() * 8);
+        assert!(case.load().from_cache, "the entry is repaired");
+    }
+}
+
+#[test]
+fn code_that_is_cut_short_or_longer_is_a_miss() {
+    let case = Case::new();
+    let whole = fs::read(case.entry()).expect("read the entry");
+    for changed in [vec![], whole[..31].to_vec(), whole[..whole.len() - 1].to_vec(), [&whole[..], b"\0"].concat()] {
+        fs::write(case.entry(), &changed).expect("write the entry");
+        assert!(!case.load().from_cache, "{} of {} bytes", changed.len(), whole.len());
+    }
+}
+
+#[test]
+fn another_installations_code_is_a_miss() {
+    let case = Case::new();
+    let other = Case::new();
+    assert_eq!(case.entry().file_name(), other.entry().file_name(), "the same plugin");
+    fs::copy(other.entry(), case.entry()).expect("copy the code");
+    assert!(!case.load().from_cache);
+    fs::remove_file(case.path().join("key")).expect("remove the key");
+    assert!(!case.load().from_cache, "a new key believes nothing that is old");
+    assert!(case.load().from_cache);
+}
+
+#[test]
+fn code_of_another_plugin_under_this_name_is_a_miss() {
+    let case = Case::new();
+    let mine = case.entry();
+    let other = component(UNCHANGED, "export messages;");
+    let cache = Cache::open(&case.path()).expect("open the cache");
+    Engine::new(Some(cache)).expect("an engine").load(&other).expect("a plugin");
+    let entries: Vec<_> = fs::read_dir(case.path()).expect("list").map(|entry| entry.expect("an entry").path()).collect();
+    let other = entries.iter().find(|path| path.extension().is_some() && **path != mine).expect("the other entry");
+    fs::copy(other, &mine).expect("copy the code");
+    assert!(!case.load().from_cache);
+}
+
+#[test]
+fn links_and_files_that_others_could_change_are_misses() {
+    let case = Case::new();
+    let elsewhere = case.dir.path().join("elsewhere");
+    let entry = case.entry();
+    fs::rename(&entry, &elsewhere).expect("move the entry");
+    symlink(&elsewhere, &entry).expect("make a link");
+    assert!(!case.load().from_cache, "a link");
+    assert!(fs::symlink_metadata(&entry).expect("metadata").is_file(), "the link is replaced, not followed");
+
+    set_mode(&entry, 0o644);
+    assert!(!case.load().from_cache, "readable by others");
+    fs::remove_file(&entry).expect("remove the entry");
+    fs::create_dir(&entry).expect("make a folder of its name");
+    assert!(!case.load().from_cache, "a folder");
+    assert!(case.load().instantiate(&InstanceConfig::default()).is_err(), "it was compiled all the same");
+}
+
+#[test]
+fn a_folder_that_others_can_enter_is_no_cache() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("compiled");
+    Cache::open(&path).expect("a new cache");
+    set_mode(&path, 0o755);
+    assert!(Cache::open(&path).is_err(), "others may enter");
+    set_mode(&path, 0o700);
+    assert!(Cache::open(&path).is_ok());
+    set_mode(&path.join("key"), 0o640);
+    assert!(Cache::open(&path).is_err(), "others may read the key");
+    let link = dir.path().join("link");
+    symlink(&path, &link).expect("make a link");
+    assert!(Cache::open(&link).is_err(), "a link");
+}

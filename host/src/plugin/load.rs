@@ -150,8 +150,11 @@ fn world(engine: &wasmtime::Engine, component: &Component) -> Result<World, Load
         (false, false) => {}
     }
     let names: Vec<String> = component.component_type().exports(engine).map(|(name, _)| name.to_owned()).collect();
-    let of_package = |name: &&String| name.strip_prefix(v0_1::PACKAGE).is_some_and(|rest| rest.starts_with('/'));
-    if let Some(found) = names.iter().find(of_package) {
+    let of_ours = |name: &&String| {
+        let rest = name.strip_prefix(v0_1::PACKAGE);
+        rest.is_some_and(|rest| rest.starts_with("/fields@") || rest.starts_with("/messages@"))
+    };
+    if let Some(found) = names.iter().find(of_ours) {
         return Err(LoadError::OtherVersion { found: found.clone() });
     }
     let found = match names.as_slice() {

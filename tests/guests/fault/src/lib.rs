@@ -2,7 +2,8 @@
 //!
 //! `ok`, `drop`, `delete`, `reject`, `retry`, `fail` are outcomes; `trap`, `spin`, `wait`, `alloc`, `exit` end the guest; `malformed` breaks
 //! the contract; `log` says a line; `null` leaves the required field `did` empty. The setting `once = "true"` makes each instance misbehave for its
-//! first call only, as a plugin with a corrupted state would; `start` may be `refuse`, `trap`, `spin`, or `wait`.
+//! first call only, as a plugin with a corrupted state would; `start` may be `refuse`, `trap`, `spin`, or `wait`; `names = "old=new, …"` renames fields of
+//! the contract.
 
 use serde::Deserialize;
 use tidemill_plugin::prelude::*;
@@ -19,10 +20,12 @@ fields! {
 struct Settings {
     once: bool,
     start: String,
+    names: Vec<String>,
 }
 
 struct Fault {
     once: bool,
+    names: Vec<String>,
     calls: u64,
     hoard: Vec<Vec<u8>>,
 }
@@ -39,7 +42,15 @@ impl Fields for Fault {
             "refuse" => return Err("told to refuse".into()),
             other => return Err(format!("setting `start`: `{other}` is unknown")),
         }
-        Ok(Fault { once: settings.once, calls: 0, hoard: Vec::new() })
+        Ok(Fault { once: settings.once, names: settings.names, calls: 0, hoard: Vec::new() })
+    }
+
+    fn adjust(&self, contract: &mut tidemill_plugin::wit::Contract) {
+        for (old, new) in self.names.iter().filter_map(|pair| pair.split_once('=')) {
+            for field in contract.reads.iter_mut().chain(&mut contract.writes).filter(|field| field.name == old) {
+                field.name = new.into();
+            }
+        }
     }
 
     fn row(&mut self, input: Input<'_>, output: &mut Output) -> Decision {
