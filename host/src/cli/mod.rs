@@ -8,12 +8,15 @@
 //! panic; text that came out of a record goes through [`crate::record::escape`].
 
 mod build;
+mod check;
 mod completions;
 mod dead_letters;
 mod dev;
 mod doctor;
 mod dry_run;
 mod events;
+mod explain;
+mod graph;
 mod host;
 mod inspect;
 mod listen;
@@ -22,6 +25,7 @@ mod owner;
 mod pipeline;
 mod run;
 mod runs;
+mod schema;
 mod stand_in;
 mod table;
 mod test;
@@ -86,6 +90,14 @@ enum Verb {
     Test(test::Args),
     /// Show records before and after the chain; nothing is written
     DryRun(dry_run::Args),
+    /// See whether a pipeline would run: offline, all errors with their places
+    Check(check::Args),
+    /// Draw a pipeline and the fields that flow along it
+    Graph(graph::Args),
+    /// Tell what the code of an error means
+    Explain(explain::Args),
+    /// Print the JSON Schema of the pipeline file
+    Schema(schema::Args),
     /// List, show, replay or discard rejected records
     DeadLetters(dead_letters::Args),
     /// See whether this machine has what a pipeline needs
@@ -108,6 +120,10 @@ impl Verb {
             Verb::Build(args) => build::run(args, out),
             Verb::Test(args) => test::run(args, out),
             Verb::DryRun(args) => dry_run::run(args, out),
+            Verb::Check(args) => check::run(args, out),
+            Verb::Graph(args) => graph::run(args, out),
+            Verb::Explain(args) => explain::run(args, out),
+            Verb::Schema(args) => schema::run(args, out),
             Verb::DeadLetters(args) => dead_letters::run(args, out),
             Verb::Doctor(args) => doctor::run(args, out),
             Verb::Inspect(args) => inspect::run(args, out),

@@ -151,6 +151,11 @@ impl Output {
         }
     }
 
+    /// Whether stdout is a terminal that wants colours.
+    pub fn colour(&self) -> bool {
+        self.colour
+    }
+
     /// Whether a broken pipe has ended the output.
     pub fn closed(&self) -> bool {
         self.closed.load(Ordering::Relaxed)

@@ -29,12 +29,17 @@ pub struct PipelineArgs {
 impl PipelineArgs {
     /// Reads the file. Warnings go to stderr; errors are a [`Failure`] with all of them, exit 2.
     pub fn load(&self, out: &Output) -> Result<Loaded, Failure> {
-        let options = LoadOptions { profile: self.profile.as_deref(), sets: &self.set, env: &config::process_env };
-        let loaded = config::load(&self.file, &options).map_err(|found| refused(&found))?;
+        let loaded = self.read()?;
         if !out.json() && !loaded.warnings.is_empty() {
             let _ = write!(io::stderr(), "{}", render_all(&loaded.warnings, colour_on_stderr()));
         }
         Ok(loaded)
+    }
+
+    /// Reads the file and says nothing of its warnings, for a verb that shows them itself.
+    pub fn read(&self) -> Result<Loaded, Failure> {
+        let options = LoadOptions { profile: self.profile.as_deref(), sets: &self.set, env: &config::process_env };
+        config::load(&self.file, &options).map_err(|found| refused(&found))
     }
 
     /// The folder that holds one folder per pipeline.

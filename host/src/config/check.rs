@@ -1,6 +1,8 @@
 //! Types the whole chain before the first record: every field that a stage or a sink reads is in the payload or written before
 //! it, with a fitting kind, and every column is fed by a field that fits. Pure and offline (invariant 9).
 
+use serde::Serialize;
+
 use super::code;
 use super::diagnostic::{self, Diagnostic, Place};
 use super::load::Loaded;
@@ -24,7 +26,7 @@ pub struct Checked {
 }
 
 /// A field on its way from its writer to a reader.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Flow {
     pub field: Field,
     pub from: Station,
@@ -32,7 +34,8 @@ pub struct Flow {
 }
 
 /// Places of the chain, by number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Station {
     /// The record as it comes out of the topic, or out of the `messages` stage before.
     Topic,

@@ -4,19 +4,19 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::config::check::{Checked, check};
 use crate::config::diagnostic::{self, Diagnostic};
 use crate::config::plan::{Pipeline, PluginPath, StageContract, StagePlan};
-use crate::config::{self, Loaded, code};
+use crate::config::{Loaded, code};
 use crate::plugin::{Engine, InstanceConfig, World, component_path};
-use crate::record::Field;
 use crate::transform::Stage;
 
 /// A pipeline that may be started.
 pub struct Prepared {
     pub plan: Pipeline,
     pub stages: Vec<PreparedStage>,
-    /// What the sinks with columns read.
-    pub sink_fields: Vec<Field>,
+    /// What the sinks with columns read, and which field goes where.
+    pub checked: Checked,
     pub warnings: Vec<Diagnostic>,
     pub engine: Engine,
 }
@@ -39,20 +39,20 @@ pub fn prepare(loaded: Loaded, engine: &Engine) -> Result<Prepared, Vec<Diagnost
                 stages.push(prepared);
                 contracts.push(contract);
             }
-            Err(diagnostic) => found.push(diagnostic),
+            Err(diagnostic) => {
+                found.push(diagnostic);
+                // Nothing is known of what comes out of it, as of a `messages` plugin; the stages before it are checked.
+                contracts.push(StageContract { stage: stage.name.clone(), contract: None });
+            }
         }
     }
-    let mut sink_fields = Vec::new();
-    if stages.len() == loaded.pipeline.stages.len() {
-        let (checked, wrong) = config::check::check(&loaded, &contracts);
-        sink_fields = checked.sink_fields;
-        found.extend(wrong);
-    }
+    let (checked, wrong) = check(&loaded, &contracts);
+    found.extend(wrong);
     diagnostic::sort(&mut found);
     if found.iter().any(Diagnostic::is_error) {
         return Err(found);
     }
-    Ok(Prepared { plan: loaded.pipeline, stages, sink_fields, warnings: found, engine: engine.clone() })
+    Ok(Prepared { plan: loaded.pipeline, stages, checked, warnings: found, engine: engine.clone() })
 }
 
 fn prepare_stage(loaded: &Loaded, stage: &StagePlan, engine: &Engine) -> Result<(PreparedStage, StageContract), Diagnostic> {

@@ -120,7 +120,7 @@ impl Running {
 /// Starts both legs on the present runtime. The store is the pipeline's own.
 pub async fn start(prepared: Prepared, store: Store, reporter: Reporter, options: Options) -> Result<Running, StartError> {
     let began = Instant::now();
-    let Prepared { plan, stages, sink_fields, engine, .. } = prepared;
+    let Prepared { plan, stages, checked, engine, .. } = prepared;
     let topic: Arc<dyn Topic> = Arc::new(Embedded::open(&store, &plan.topic).await?);
     let mut sinks: Vec<Arc<dyn Sink>> = Vec::with_capacity(plan.sinks.len());
     for plan in &plan.sinks {
@@ -133,7 +133,7 @@ pub async fn start(prepared: Prepared, store: Store, reporter: Reporter, options
     describe(&reporter, &plan, &stages, &options);
     let stages: Vec<Stage> = stages.into_iter().map(|stage| stage.stage).collect();
     let columns = plan.sinks.iter().map(|sink| (sink.name.clone(), sink.columns.clone())).collect();
-    let bindings = Bindings { null_value: plan.topic.null_value, fields: sink_fields, sinks: columns };
+    let bindings = Bindings { null_value: plan.topic.null_value, fields: checked.sink_fields, sinks: columns };
     let content = code::content(&stages, &bindings);
     let number = topic.claim_generation(&content).await?;
     let stages = Stages::start(stages).map_err(StartError::Chain)?;
