@@ -36,7 +36,7 @@ pub fn run(args: Args, out: &Output) -> Result<Done, Failure> {
     drop(progress);
     let (from, messages) = records(prepared.plan.source.as_ref(), &args)?;
     let mut trial = Trial::new(prepared.stages.iter().map(|stage| stage.stage.clone()).collect(), |_| Wanted {
-        fields: prepared.sink_fields.clone(),
+        fields: prepared.checked.sink_fields.clone(),
         messages: prepared.plan.sinks.iter().any(|sink| sink.columns.is_empty()),
         null_value: prepared.plan.topic.null_value,
         tables: tables(&prepared).map(|sink| sink.columns.clone()).collect(),

@@ -102,7 +102,7 @@ fn run_test(prepared: &Prepared, test: &TestPlan) -> Result<Case, Failure> {
 
 /// What the sinks read, and what the case asks for besides.
 fn fields(prepared: &Prepared, contracts: &[StageContract], test: &TestPlan) -> Vec<crate::record::Field> {
-    let mut fields = prepared.sink_fields.clone();
+    let mut fields = prepared.checked.sink_fields.clone();
     if let TestExpectation::Fields(expected) = &test.expect {
         for (name, value) in expected {
             if !fields.iter().any(|field| field.name == *name) {
