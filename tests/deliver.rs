@@ -170,3 +170,32 @@ async fn too_many_rejected_records_stop_the_pipeline() {
     assert!(why.starts_with("3 of the last 4 records were rejected"), "{why}");
     assert_eq!(world.saved().next, 4, "what was decided is settled");
 }
+
+#[tokio::test]
+async fn a_partition_that_is_taken_away_is_settled_first_and_saved_no_more() {
+    let world = Arc::new(World::default());
+    let running = Running::start(&world, 1, None);
+    running.give(batch(&[(0, "a"), (1, "b")]));
+    running.revoke().await;
+    assert_eq!((world.saved().next, world.saved().reach), (2, 2), "a clean end");
+    let saves = world.seen.lock().unwrap().len();
+    running.give(batch(&[(2, "c")]));
+    running.drained().await.unwrap();
+    assert_eq!(world.seen.lock().unwrap().len(), saves);
+}
+
+#[tokio::test]
+async fn a_clock_that_was_ahead_is_an_alarm_and_times_still_grow() {
+    let ahead = jiff::Timestamp::now().as_microsecond() + 3_600_000_000;
+    let boundary = Boundary { first: 0, generation: 1, time: ahead };
+    let world = Arc::new(World::default());
+    *world.position.lock().unwrap() =
+        Some(Position { next: 5, reach: 5, boundaries: vec![boundary], figures: Figures::default() });
+    let running = Running::start(&world, 2, None);
+    running.give(batch(&[(5, "a")]));
+    running.settled(6).await;
+    assert_eq!(world.rows(), [(5, ahead + 5)]);
+    let alarms = running.deliver.report.reporter().snapshot().alarms;
+    assert!(alarms[0].contains("ahead of this host's clock"), "{alarms:?}");
+    running.drained().await.unwrap();
+}

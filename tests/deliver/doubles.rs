@@ -283,6 +283,13 @@ impl Running {
         let _ = self.events.send(Event::Batch(batch));
     }
 
+    /// Takes the partition away; returns once it is given back.
+    pub async fn revoke(&self) {
+        let (release, released) = tokio::sync::oneshot::channel();
+        let _ = self.events.send(Event::Revoked { partition: 0, release });
+        let _ = tokio::time::timeout(Duration::from_secs(10), released).await.expect("it is released");
+    }
+
     /// Waits until all below `end` is settled.
     pub async fn settled(&self, end: i64) {
         let ends = [Ends { partition: 0, first: 0, end, bytes: 0 }];

@@ -22,10 +22,8 @@ pub struct Shared {
 
 impl Shared {
     pub fn begin_drain(&self) {
-        if !self.deliver.drain.has_begun() {
-            self.deliver.report.reporter().update(|snapshot| "draining".clone_into(&mut snapshot.state));
-            self.deliver.drain.begin();
-        }
+        self.state("draining");
+        self.deliver.drain.begin();
     }
 
     fn source(&self) -> anyhow::Result<&ingest::Handle> {
@@ -33,7 +31,9 @@ impl Shared {
     }
 
     fn state(&self, state: &str) {
-        self.deliver.report.reporter().update(|snapshot| state.clone_into(&mut snapshot.state));
+        if !self.deliver.drain.has_begun() {
+            self.deliver.report.reporter().update(|snapshot| state.clone_into(&mut snapshot.state));
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 
 use super::boundary::Course;
@@ -49,6 +50,8 @@ pub(super) enum Stop {
 const DECIDED_AHEAD: usize = 2;
 /// Records that one save may cover: what was decided while the last one was written is saved together.
 const SAVE_RECORDS_MAX: usize = 16_000;
+/// Write times this far ahead of the clock are an alarm.
+const CLOCK_AHEAD_MICROS: i64 = 5_000_000;
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
 
@@ -147,6 +150,8 @@ struct Settled {
     outcomes: Vec<RowOutcome>,
     dead_letters: Vec<DeadLetter>,
     joined: Vec<store::Write>,
+    /// Rows to be shown once they are saved.
+    latest: Vec<Map<String, Value>>,
 }
 
 struct Settle<'a> {
@@ -202,6 +207,7 @@ impl Settle<'_> {
             self.planned.push_back(decided.boundary);
         }
         self.deliver.report.decided(&decided);
+        let latest = self.deliver.report.latest(&decided.bound);
         let sinks = decided.generation.sinks.clone();
         let mut joined = Vec::new();
         let mut external = Vec::new();
@@ -233,7 +239,7 @@ impl Settle<'_> {
             crash::point("after-sink-write");
         }
         let dead_letters = dead_letter::of(&decided, &self.deliver.host);
-        self.tracker.settle(ticket, Settled { outcomes: decided.outcomes, dead_letters, joined });
+        self.tracker.settle(ticket, Settled { outcomes: decided.outcomes, dead_letters, joined, latest });
         Ok(())
     }
 
@@ -270,7 +276,11 @@ impl Settle<'_> {
         let mut dead_letters = Vec::new();
         let mut with = Vec::new();
         let mut outcomes = Vec::new();
+        let mut latest = Vec::new();
         for settled in left {
+            if !settled.latest.is_empty() {
+                latest = settled.latest;
+            }
             figures += dead_letter::figures(&settled.outcomes);
             dead_letters.extend(settled.dead_letters);
             with.extend(settled.joined);
@@ -292,7 +302,23 @@ impl Settle<'_> {
             self.planned.pop_front();
         }
         self.deliver.report.saved(self.number, &self.position);
+        self.deliver.report.written(latest);
+        self.compare_clocks();
         outcomes.iter().try_for_each(|outcomes| self.deliver.judge(outcomes)).map_err(Stop::Fault)
+    }
+
+    /// Write times run ahead of the clock when a host's clock, then or now, was wrong: people's own changes would be hidden by them.
+    fn compare_clocks(&self) {
+        let next = self.position.next;
+        let ahead = self.position.boundary_of(next).map_or(0, |boundary| boundary.write_time(next) - super::now_micros());
+        let alarm = (ahead > CLOCK_AHEAD_MICROS).then(|| {
+            let seconds = ahead / 1_000_000;
+            format!(
+                "partition {}: write times are {seconds} s ahead of this host's clock; changes by hand count only then",
+                self.number
+            )
+        });
+        self.deliver.report.alarm(&format!("partition {}: clock", self.number), alarm);
     }
 
     /// Saves until it works. What it cannot save is not settled: full disks and the like hold the partition with an alarm,

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value};
 
 use super::worker::Decided;
-use crate::record::Buffer;
+use crate::record::{Buffer, RowOutcome};
 use crate::sink::{Bound, BoundColumn, BoundValues, Rows};
 use crate::status::{PartitionStatus, Reporter, SinkStatus};
 use crate::topic::Position;
@@ -86,7 +86,7 @@ impl Report {
         });
     }
 
-    /// A batch on its way to the sinks: what its stages did, and the rows that people may look at.
+    /// What the stages did with a batch, and why a record of it was rejected, if one was.
     pub fn decided(&self, decided: &Decided) {
         let mut inner = self.inner();
         if inner.stages.len() < decided.stages.len() {
@@ -102,15 +102,10 @@ impl Report {
             sum.memory_bytes = stage.memory_bytes;
         }
         let stages = inner.stages.clone();
-        let due = inner.latest_at.is_none_or(|at| at.elapsed() >= LATEST_EVERY);
-        if due {
-            inner.latest_at = Some(Instant::now());
-        }
         drop(inner);
-        let latest = if due { self.latest(&decided.bound) } else { Vec::new() };
         let end = decided.batch.offsets().last().map_or(0, |last| last + 1);
         let rejected = decided.outcomes.iter().rev().find_map(|outcome| match outcome {
-            crate::record::RowOutcome::Rejected { stage, reason } => Some((stage.as_deref(), reason)),
+            RowOutcome::Rejected { stage, reason } => Some((stage.as_deref(), reason)),
             _ => None,
         });
         self.reporter.update(|snapshot| {
@@ -131,15 +126,30 @@ impl Report {
             }
             let partition = snapshot.partitions.entry(decided.batch.partition()).or_default();
             partition.end = partition.end.max(end);
-            if !latest.is_empty() {
-                snapshot.latest.splice(0..0, latest);
-                snapshot.latest.truncate(LATEST_MAX);
+            if let Some((None, reason)) = rejected {
+                partition.last_error = Some(reason.clone());
             }
         });
     }
 
-    /// The last rows of a batch, newest first.
-    fn latest(&self, bound: &[Bound]) -> Vec<Map<String, Value>> {
+    /// Shows rows that are written now (invariant 10).
+    pub fn written(&self, latest: Vec<Map<String, Value>>) {
+        if !latest.is_empty() {
+            self.reporter.update(|snapshot| {
+                snapshot.latest.splice(0..0, latest);
+                snapshot.latest.truncate(LATEST_MAX);
+            });
+        }
+    }
+
+    /// The last rows of a batch, newest first, for [`Report::written`]; none where people could not read them so soon.
+    pub fn latest(&self, bound: &[Bound]) -> Vec<Map<String, Value>> {
+        let mut inner = self.inner();
+        if inner.latest_at.is_some_and(|at| at.elapsed() < LATEST_EVERY) {
+            return Vec::new();
+        }
+        inner.latest_at = Some(Instant::now());
+        drop(inner);
         let shown = bound.iter().zip(&self.columns).find_map(|(bound, columns)| match bound {
             Bound::Rows(rows) if !rows.is_empty() => Some(newest(rows, columns)),
             Bound::Messages(messages) if !messages.is_empty() => Some(
