@@ -76,10 +76,15 @@ fn publish(made: &Path, path: &Path) -> Result<(), BuildError> {
     }
     let folder = path.parent().expect("a component is in a folder");
     std::fs::create_dir_all(folder).map_err(write)?;
-    let mut file = tempfile::Builder::new().prefix(".plugin-").tempfile_in(folder).map_err(write)?;
+    let mut file = tempfile::Builder::new().prefix(".plugin-").permissions(readable()).tempfile_in(folder).map_err(write)?;
     file.write_all(&bytes).map_err(write)?;
     file.persist(path).map_err(|error| write(error.error))?;
     Ok(())
+}
+
+/// A component is no secret; a temporary file would be one by default.
+fn readable() -> std::fs::Permissions {
+    std::os::unix::fs::PermissionsExt::from_mode(0o644)
 }
 
 fn build_by_recipe(dir: &Path, path: &Path) -> Result<PathBuf, BuildError> {
