@@ -2,6 +2,7 @@
 //!
 //! Modules stand in the order in which a record meets them; `host/README.md` is the map.
 
+pub mod bench;
 pub mod cli;
 pub mod config;
 pub mod pipeline;

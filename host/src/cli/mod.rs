@@ -7,6 +7,7 @@
 //! What a verb prints for people goes through [`Output::line`], so that `--json` stays one envelope and a closed pipe is no
 //! panic; text that came out of a record goes through [`crate::record::escape`].
 
+mod bench;
 mod build;
 mod check;
 mod completions;
@@ -106,6 +107,8 @@ enum Verb {
     Inspect(inspect::Args),
     /// Show what each poll of the source did; pause it, resume it, poll now
     Runs(runs::Args),
+    /// Measure what this machine does, each figure beside its baseline
+    Bench(bench::Args),
     /// Print the completion script of a shell
     Completions(completions::Args),
     /// Serve users as randomuser.me does, and fail on demand
@@ -128,6 +131,7 @@ impl Verb {
             Verb::Doctor(args) => doctor::run(args, out),
             Verb::Inspect(args) => inspect::run(args, out),
             Verb::Runs(args) => runs::run(args, out),
+            Verb::Bench(args) => bench::run(args, out),
             Verb::Completions(args) => completions::run(args, out),
             Verb::StandIn(args) => stand_in::run(args, out),
         }
