@@ -405,10 +405,17 @@ impl Leg {
         let started = self.pace.clock.now();
         let mut run = Run { started_ms: started.as_millisecond(), ..Run::default() };
         let drain = self.drain.clone();
+        // Why the attempt before failed.
+        let mut refused: Option<String> = None;
         loop {
             let asked = fetch_once(&mut *self.source, &self.plan, self.key.as_ref(), place, run.clone(), &self.pace.clock);
             let (reason, after) = match drain.or(asked).await {
-                None => return Ok(Turn::Ended(Ended::Drained)),
+                None => {
+                    if let Some(reason) = refused {
+                        self.give_up(run, &reason, started).await;
+                    }
+                    return Ok(Turn::Ended(Ended::Drained));
+                }
                 Some(Ok(fetched)) => return Ok(Turn::Done(fetched)),
                 Some(Err(source::Error::Fatal(reason))) => {
                     self.give_up(run, &reason, started).await;
@@ -440,6 +447,7 @@ impl Leg {
                 },
                 () = clock.sleep_until(again) => {}
             }
+            refused = Some(reason);
         }
     }
 

@@ -16,7 +16,7 @@ pub(super) const PATH: &str = "/stand-in/faults";
 /// Whoever was sent here is sent here again.
 pub(super) const LOOP_PATH: &str = "/stand-in/loop";
 const RETRY_AFTER_SECONDS: u64 = 1;
-const BOMB_MEBIBYTES: usize = 1 << 10;
+const BOMB_MEBIBYTES: usize = 256;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -36,7 +36,7 @@ pub enum Fault {
     Drip,
     Cut,
     Html,
-    /// A small answer that inflates to a gibibyte.
+    /// A small answer that inflates to 256 MiB.
     GzipBomb,
     /// Compressed though nobody asked for it; all else is well.
     Gzip,
@@ -137,8 +137,8 @@ impl Fault {
         match self {
             Fault::Drip => answer.way = Way::Dripped,
             Fault::Cut => answer.way = Way::Cut,
-            Fault::BadJson => body[half + 12] = b'}',
-            Fault::NotUtf8 => body[half + 14] = 0xff,
+            Fault::BadJson => body[12] = b'}',
+            Fault::NotUtf8 => body[14] = 0xff,
             Fault::Gzip => {
                 body = gzip(&body);
                 answer.headers.push(("content-encoding", "gzip".to_owned()));
