@@ -31,6 +31,7 @@
 
 extern crate self as tidemill_plugin;
 
+mod append;
 mod columns;
 mod date;
 mod fields;

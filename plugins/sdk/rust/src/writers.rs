@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::append::append;
 use crate::columns::{Boolean, Bytes, Float, Int, Json, Kind, Text, Timestamp};
 use crate::wit;
 
@@ -133,7 +134,7 @@ pub struct RowText<'a, K>(&'a mut Buffered<K>);
 impl<K> RowText<'_, K> {
     #[inline]
     pub fn add(&mut self, piece: &str) -> &mut Self {
-        self.0.data.extend_from_slice(piece.as_bytes());
+        append(&mut self.0.data, piece.as_bytes());
         self
     }
 }
@@ -180,7 +181,7 @@ macro_rules! buffered {
         impl Writer<$marker> {
             #[inline]
             pub fn push(&mut self, $row: &$value) {
-                self.values.data.extend_from_slice($bytes);
+                append(&mut self.values.data, $bytes);
                 self.values.end_row();
             }
         }
@@ -190,7 +191,7 @@ macro_rules! buffered {
             #[inline]
             pub fn push(&mut self, value: Option<&$value>) {
                 if let Some($row) = value {
-                    self.values.data.extend_from_slice($bytes);
+                    append(&mut self.values.data, $bytes);
                     self.values.end_row();
                 }
             }
