@@ -14,12 +14,14 @@ use super::Error;
 
 /// Frames in the log before passes begin: 16 MB.
 const FRAMES_BEFORE_PASSES: u64 = 4_000;
-/// What the writer copies itself between two commits: 1 MB, below a millisecond and a sync.
+/// A remainder that the writer copies itself between two commits: 1 MB, below a millisecond and a sync.
 const FRAMES_FOR_WRITER: u64 = 256;
 /// Passes do not keep up with the writer, which then waits for them: 256 MB.
 const FRAMES_NOT_KEPT_UP: u64 = 64_000;
-/// It never waits longer: a pass may be held up by a reader.
-const WRITER_WAITS: Duration = Duration::from_millis(500);
+/// It never waits longer for passes that make progress.
+const WRITER_WAITS: Duration = Duration::from_secs(5);
+/// How long the writer may take to end its commit and copy the remainder.
+const WRITER_TAKES: Duration = Duration::from_millis(500);
 /// Beyond it the source waits (delivery.md §12).
 pub const WAL_BYTES_MAX: u64 = 1 << 30;
 const FRAME_BYTES: u64 = 4096 + 24;
@@ -70,10 +72,8 @@ impl Checkpoints {
         let mut log = pass(writer, CheckpointMode::NOOP)?;
         let mut state = self.state();
         if state.asked {
-            if log.left() <= FRAMES_FOR_WRITER {
-                // The other thread waits for `asked` to fall, so the two never meet.
-                log = pass(writer, CheckpointMode::PASSIVE)?;
-            }
+            // The other thread waits for `asked` to fall, so the two never meet.
+            log = pass(writer, CheckpointMode::PASSIVE)?;
             state.asked = false;
             self.changed.notify_all();
         }
@@ -82,7 +82,7 @@ impl Checkpoints {
             self.changed.notify_all();
         }
         if log.left() > FRAMES_NOT_KEPT_UP && state.passing {
-            let behind = |state: &mut State| state.passing && state.log.left() > FRAMES_NOT_KEPT_UP / 2;
+            let behind = |state: &mut State| state.passing && !state.asked && state.log.left() > FRAMES_NOT_KEPT_UP / 2;
             drop(self.changed.wait_timeout_while(state, WRITER_WAITS, behind));
         }
         Ok(log.left() > 0 && log.total * FRAME_BYTES > WAL_BYTES_MAX)
@@ -107,9 +107,9 @@ impl Checkpoints {
 
     /// Passes until the log is copied to its end, or somebody holds it up.
     fn empty_log(&self, second: &Connection) {
-        let mut before = Frames::default();
+        let mut before: Option<Frames> = None;
         loop {
-            let log = match pass(second, CheckpointMode::PASSIVE) {
+            let mut log = match pass(second, CheckpointMode::PASSIVE) {
                 Ok(log) => log,
                 Err(error) => {
                     // A full disk: the writer meets it as well, and says so.
@@ -118,26 +118,30 @@ impl Checkpoints {
                 }
             };
             let mut state = self.state();
+            // A pass knows the log's end only as it was when it began.
+            log.total = log.total.max(state.log.total);
             state.log = log;
             self.changed.notify_all();
             if log.left() == 0 || state.closing {
                 return;
             }
-            if log.left() <= FRAMES_FOR_WRITER {
+            if before.is_some_and(|before| log.copied == before.copied && log.total >= before.total) {
+                drop(state);
+                return self.pause();
+            }
+            // A pass leaves what is written while it lasts: at some point that gets no smaller.
+            if log.left() <= FRAMES_FOR_WRITER || before.is_some_and(|before| log.left() > before.left() / 2) {
                 state.asked = true;
                 let (mut state, _) = self
                     .changed
-                    .wait_timeout_while(state, PAUSE, |state| state.asked && !state.closing)
+                    .wait_timeout_while(state, WRITER_TAKES, |state| state.asked && !state.closing)
                     .unwrap_or_else(|poisoned| poisoned.into_inner());
                 state.asked = false;
                 if state.log.left() == 0 {
                     return;
                 }
-            } else if log.copied == before.copied && log.total >= before.total {
-                drop(state);
-                return self.pause();
             }
-            before = log;
+            before = Some(log);
         }
     }
 
