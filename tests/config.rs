@@ -359,3 +359,54 @@ fn the_shipped_pipelines_are_read_without_a_warning() {
         assert!(loaded.warnings.is_empty(), "{}", diagnostic::render_all(&loaded.warnings, false));
     }
 }
+
+fn tidemill(args: &[&str]) -> (Option<i32>, serde_json::Value) {
+    let output =
+        std::process::Command::new(env!("CARGO_BIN_EXE_tidemill")).current_dir(root()).args(args).arg("--json").output().unwrap();
+    let envelope = serde_json::from_slice(&output.stdout);
+    (output.status.code(), envelope.unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr))))
+}
+
+fn codes_of(envelope: &serde_json::Value) -> Vec<&str> {
+    let found = envelope["result"]["diagnostics"].as_array().unwrap();
+    found.iter().map(|diagnostic| diagnostic["code"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn check_takes_the_shipped_pipelines_with_their_plugins_and_tells_what_is_wrong_with_one() {
+    for plugin in ["extract-user", "enrich-user", "split-results"] {
+        support::guests::component(&format!("plugins/{plugin}"));
+    }
+    for file in shipped() {
+        let (exit, envelope) = tidemill(&["check", file.to_str().unwrap()]);
+        assert_eq!((exit, codes_of(&envelope)), (Some(0), Vec::new()), "{}\n{envelope:#}", file.display());
+    }
+    let flagship = "pipelines/users.toml";
+    // Its settings are refused, and columns that would read its fields are not blamed for it.
+    let (exit, envelope) = tidemill(&["check", flagship, "--set", "stage.enrich.settings.age-bands=old"]);
+    assert_eq!((exit, codes_of(&envelope)), (Some(2), vec!["TM072"]), "{envelope:#}");
+    let (exit, envelope) = tidemill(&["check", flagship, "--set", "stage.enrich.plugin=users.wasm"]);
+    assert_eq!((exit, codes_of(&envelope)), (Some(2), vec!["TM070"]), "{envelope:#}");
+    let no_component = root().join("Cargo.toml").with_file_name("pipelines/users.ndjson");
+    let copy = Path::new(env!("CARGO_TARGET_TMPDIR")).join("no-component.wasm");
+    std::fs::copy(no_component, &copy).unwrap();
+    let (exit, envelope) = tidemill(&["check", flagship, "--set", &format!("stage.enrich.plugin={}", copy.display())]);
+    assert_eq!((exit, codes_of(&envelope)), (Some(2), vec!["TM071"]), "{envelope:#}");
+    // The real contract, not one that a test made up: a column that nobody feeds is found.
+    let (exit, envelope) = tidemill(&["check", flagship, "--set", "sink.users.columns.age_band=age_bend"]);
+    assert_eq!(
+        (exit, envelope["result"]["diagnostics"][0]["help"][0].as_str()),
+        (Some(2), Some("did you mean `age_band`?")),
+        "{envelope:#}"
+    );
+}
+
+#[test]
+fn the_verbs_print_the_schema_and_the_meaning_of_codes() {
+    let (exit, envelope) = tidemill(&["schema"]);
+    assert_eq!((exit, &envelope["result"]), (Some(0), schema::schema()));
+    let (exit, envelope) = tidemill(&["explain", "tm050"]);
+    assert_eq!((exit, envelope["result"]["code"].as_str()), (Some(0), Some("TM050")));
+    let (exit, envelope) = tidemill(&["explain", "TM999"]);
+    assert_eq!((exit, envelope["ok"].as_bool()), (Some(2), Some(false)));
+}
