@@ -334,7 +334,7 @@ impl<'a> Chain<'a> {
         for (lost, writer) in lost {
             let writer = &self.pipeline.stages[writer].name;
             let message = format!("{who} writes `{lost}`, which stage `{writer}` has written and nobody has read");
-            self.warn(code::WRITTEN_TWICE, message, &place, "let one of the two write it, or under another name");
+            self.warn(code::WRITTEN_TWICE, message, place, "let one of the two write it, or under another name");
         }
     }
 

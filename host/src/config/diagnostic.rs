@@ -28,7 +28,7 @@ pub struct Diagnostic {
     pub code: &'static str,
     pub severity: Severity,
     pub message: String,
-    pub place: Option<Place>,
+    pub place: Option<Box<Place>>,
     /// The ways out, most likely first.
     pub help: Vec<String>,
 }
@@ -81,7 +81,7 @@ impl Diagnostic {
     }
 
     pub fn at(mut self, place: impl Into<Option<Place>>) -> Diagnostic {
-        self.place = place.into();
+        self.place = place.into().map(Box::new);
         self
     }
 

@@ -23,6 +23,9 @@ pub const NATIONALITIES: [&str; 21] = [
 pub const USER_FIELDS: [&str; 12] =
     ["gender", "name", "location", "email", "login", "dob", "registered", "phone", "cell", "id", "picture", "nat"];
 
+/// A key of `[source]`, where it was written, and the kinds that it is for.
+type Use<'k> = (&'k str, Option<Range<usize>>, &'k [SourceKindFile]);
+
 impl Resolver<'_> {
     pub(super) fn source(&mut self, source: SourceFile, span: Range<usize>) -> Option<SourcePlan> {
         let kind = source.kind.as_ref()?.value;
@@ -67,7 +70,7 @@ impl Resolver<'_> {
         fn at<T>(written: &Option<Written<T>>) -> Option<Range<usize>> {
             written.as_ref().map(|written| written.span.clone())
         }
-        let uses: [(&str, Option<Range<usize>>, &[SourceKindFile]); 22] = [
+        let uses: [Use<'_>; 22] = [
             ("every", at(&source.every), &[RandomUser, Http, File, Generator]),
             ("cron", at(&source.cron), &[RandomUser, Http, File, Generator]),
             ("for", at(&source.run_for), &[RandomUser, Http, File, Generator]),
