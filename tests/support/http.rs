@@ -24,7 +24,7 @@ impl Answer {
 /// Sends the request, which must ask the server to close, and reads all of the answer.
 pub fn raw(address: SocketAddr, request: &[u8]) -> Answer {
     let mut stream = TcpStream::connect(address).expect("connect to the API");
-    stream.set_read_timeout(Some(super::PATIENCE)).expect("set a time-out");
+    stream.set_read_timeout(Some(crate::support::PATIENCE)).expect("set a time-out");
     // A server that has heard enough may close before it was sent everything.
     let _ = stream.write_all(request);
     let mut bytes = Vec::new();
