@@ -189,10 +189,22 @@ fn verbs_beside_a_running_host_ask_it() {
     assert_eq!(envelope(&discard)["result"]["discarded"], serde_json::json!(["0/1"]));
     assert_eq!(http::get(host.address, "/api/dead-letters").json(), serde_json::json!([]));
 
-    assert!(pipeline.verb(&["runs"], &["--pause"]).status.success());
-    assert_eq!(status()["state"], "paused");
-    assert!(pipeline.verb(&["runs"], &["--resume"]).status.success());
     assert!(host.terminate().success(), "SIGTERM drains and exits 0");
+}
+
+#[test]
+fn a_person_may_pause_the_source_and_ask_for_a_poll() {
+    let pipeline = Pipeline::that_waits();
+    let host = pipeline.run();
+    let status = || http::get(host.address, "/api/status").json();
+    let order = |order: &str| assert!(pipeline.verb(&["runs"], &[order]).status.success(), "{order}");
+    wait_for("the first poll", || Some(()).filter(|()| status()["totals"]["emitted"] == 10));
+    order("--pause");
+    assert_eq!(status()["state"], "paused");
+    order("--poll");
+    wait_for("a poll in spite of the pause", || Some(()).filter(|()| status()["totals"]["emitted"] == 20));
+    order("--resume");
+    assert_eq!(status()["state"], "running");
 }
 
 #[test]

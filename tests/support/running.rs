@@ -29,6 +29,11 @@ impl Pipeline {
         pipeline
     }
 
+    /// Made-up users, ten at once and then none for an hour.
+    pub fn that_waits() -> Pipeline {
+        Pipeline::with_source("kind = \"generator\"\nevery = \"1h\"\nrecords-per-poll = 10")
+    }
+
     fn with_source(source: &str) -> Pipeline {
         let dir = tempfile::tempdir().expect("a folder");
         let text = format!(

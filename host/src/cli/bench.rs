@@ -18,6 +18,7 @@ pub struct Args {
 #[derive(clap::Subcommand)]
 enum What {
     /// Projection and two Rust stages, beside native programs that do the same
+    #[command(after_help = "Example:\n  tidemill bench chain --seconds 5")]
     Chain(ChainArgs),
 }
 

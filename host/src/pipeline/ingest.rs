@@ -13,6 +13,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
+use super::brake::Command;
+pub use super::brake::{Commands, Handle, control};
 use super::crash;
 use super::drain::{BackOff, Drain};
 use super::key::KeyField;
@@ -24,8 +26,7 @@ use crate::status::{Reporter, Run, SourceStatus};
 use crate::store::{self, Store};
 use crate::topic::{self, Cursor, Published, Publisher, Topic};
 
-/// Commands and run records that wait; a sender waits when there are more.
-const COMMANDS_MAX: usize = 16;
+/// Run records that wait; a sender waits when there are more.
 const RUNS_MAX: usize = 64;
 /// Of what is odd about the answers, the latest of each kind.
 const NOTES_MAX: usize = 8;
@@ -93,56 +94,6 @@ pub enum Error {
     Cursor(String),
     #[error("read the schedule: {0}")]
     Schedule(String),
-}
-
-/// What a person may ask of the leg.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Command {
-    Pause,
-    Resume,
-    PollNow,
-}
-
-/// Cheap to clone.
-#[derive(Clone)]
-pub struct Handle(mpsc::Sender<Command>);
-
-/// The other end of a [`Handle`]. It holds a sender itself, so that it never closes.
-pub struct Commands {
-    received: mpsc::Receiver<Command>,
-    _open: Handle,
-}
-
-pub fn control() -> (Handle, Commands) {
-    let (sender, receiver) = mpsc::channel(COMMANDS_MAX);
-    let handle = Handle(sender);
-    (handle.clone(), Commands { received: receiver, _open: handle })
-}
-
-impl Handle {
-    /// No poll until [`Handle::resume`]; one that is under way ends first, unless it is backing off.
-    pub async fn pause(&self) -> anyhow::Result<()> {
-        self.send(Command::Pause).await
-    }
-
-    pub async fn resume(&self) -> anyhow::Result<()> {
-        self.send(Command::Resume).await
-    }
-
-    /// One poll at once, also while paused or backing off.
-    pub async fn poll_now(&self) -> anyhow::Result<()> {
-        self.send(Command::PollNow).await
-    }
-
-    async fn send(&self, command: Command) -> anyhow::Result<()> {
-        self.0.send(command).await.map_err(|_| anyhow::anyhow!("the source has ended"))
-    }
-}
-
-impl Commands {
-    async fn next(&mut self) -> Command {
-        self.received.recv().await.expect("a sender lives as long as this receiver")
-    }
 }
 
 /// What is saved as the topic's cursor: where the source stands, and how many records it has given over all restarts.
@@ -336,7 +287,7 @@ impl Leg {
 
     /// Until the schedule or a person asks for a poll; `Some` when none will come.
     async fn wait(&mut self) -> Option<Ended> {
-        while let Ok(command) = self.commands.received.try_recv() {
+        while let Some(command) = self.commands.try_next() {
             if self.obey(command) {
                 self.timetable.polled(self.pace.clock.now());
                 return self.drain.has_begun().then_some(Ended::Drained);

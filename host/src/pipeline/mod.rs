@@ -3,6 +3,7 @@
 //! [`prepare`] turns a plan into code that can run, [`start`] runs it, and [`Running`] is what a person or the API holds of it.
 
 pub mod boundary;
+mod brake;
 mod code;
 mod control;
 pub mod crash;
