@@ -1,6 +1,7 @@
 //! Plugins: the engine and its limits, the cache of compiled code, what is not a plugin, and every language on the same cases.
 
 mod plugins {
+    pub mod build;
     pub mod cache;
     pub mod cases;
     pub mod hostile;

@@ -147,3 +147,78 @@ fn reject_missing(contract: &Contract, decided: &Decided, outcome: &mut FieldsOu
 fn shorten(reason: &str) -> &str {
     &reason[..reason.floor_char_boundary(REASON_BYTES)]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Kind;
+
+    fn contract(kind: Kind) -> Contract {
+        let field = Field { name: "x".to_owned(), kind, optional: false };
+        Contract { reads: Vec::new(), writes: vec![field] }
+    }
+
+    fn buffer(data: &[u8], ends: &[u32]) -> Buffer {
+        Buffer { data: data.to_vec(), ends: ends.to_vec() }
+    }
+
+    fn outcome(values: Values, nulls: &[u32]) -> FieldsOutcome {
+        FieldsOutcome { columns: vec![Column { values, nulls: nulls.to_vec() }], ..FieldsOutcome::default() }
+    }
+
+    #[track_caller]
+    fn refused(kind: Kind, values: Values, nulls: &[u32], told: &str) {
+        let reason = check_fields(&contract(kind), 2, outcome(values, nulls)).expect_err("it breaks the contract");
+        assert!(reason.contains(told), "{reason}");
+    }
+
+    #[test]
+    fn each_lie_about_a_column_is_found() {
+        refused(Kind::Int, Values::Timestamps(vec![1, 2]), &[], "is timestamp, not int");
+        refused(Kind::Int, Values::Ints(vec![1]), &[], "has 1 rows, not 2");
+        refused(Kind::Int, Values::Ints(vec![1, 2]), &[1, 1], "do not ascend");
+        refused(Kind::Int, Values::Ints(vec![1, 2]), &[2], "name row 2 of 2");
+        refused(Kind::Bytes, Values::Bytes(buffer(b"abc", &[3, 2])), &[], "do not ascend");
+        refused(Kind::Bytes, Values::Bytes(buffer(b"abc", &[1, 2])), &[], "ends at byte 2 of 3");
+        refused(Kind::Bytes, Values::Bytes(buffer(b"abc", &[1, 4])), &[], "ends at byte 4 of 3");
+        refused(Kind::Text, Values::Text(buffer(b"a\xff", &[1, 2])), &[], "is not UTF-8 at byte 1");
+        refused(Kind::Text, Values::Text(buffer("ü".as_bytes(), &[1, 2])), &[], "cuts a character at the end of row 0");
+        refused(Kind::Json, Values::Json(buffer(b"1{", &[1, 2])), &[], "is not JSON in row 1");
+        let none = check_fields(&contract(Kind::Int), 2, FieldsOutcome::default()).expect_err("no column");
+        assert!(none.contains("0 columns for 1 fields"), "{none}");
+    }
+
+    #[test]
+    fn each_lie_about_rows_is_found() {
+        let rejection = |row| Rejection { row, reason: String::new() };
+        let good = || outcome(Values::Ints(vec![1, 2]), &[]);
+        for (outcome, told) in [
+            (FieldsOutcome { dropped: vec![1, 0], ..good() }, "dropped rows do not ascend"),
+            (FieldsOutcome { deleted: vec![2], ..good() }, "deleted rows name row 2 of 2"),
+            (FieldsOutcome { rejected: vec![rejection(1), rejection(1)], ..good() }, "rejected rows do not ascend"),
+            (FieldsOutcome { dropped: vec![1], rejected: vec![rejection(1)], ..good() }, "row 1 has two outcomes"),
+        ] {
+            let reason = check_fields(&contract(Kind::Int), 2, outcome).expect_err(told);
+            assert!(reason.contains(told), "{reason}");
+        }
+    }
+
+    #[test]
+    fn rows_that_do_not_go_on_may_hold_anything() {
+        let mut void = outcome(Values::Json(buffer(b"1{", &[1, 2])), &[]);
+        void.dropped = vec![1];
+        assert!(check_fields(&contract(Kind::Json), 2, void).is_ok());
+        let mut deleted = outcome(Values::Ints(vec![1, 0]), &[1]);
+        deleted.deleted = vec![1];
+        assert!(check_fields(&contract(Kind::Int), 2, deleted).expect("an outcome").rejected.is_empty());
+    }
+
+    #[test]
+    fn a_reason_is_shortened_and_safe_to_print() {
+        let mut long = outcome(Values::Ints(vec![1, 2]), &[]);
+        long.rejected = vec![Rejection { row: 0, reason: format!("\u{1b}[31m{}", "ü".repeat(REASON_BYTES)) }];
+        let checked = check_fields(&contract(Kind::Int), 2, long).expect("an outcome");
+        let reason = &checked.rejected[0].reason;
+        assert!(reason.len() < REASON_BYTES + 16 && reason.starts_with("\\u{1b}[31m"), "{} bytes", reason.len());
+    }
+}
