@@ -2,6 +2,11 @@
 #![allow(dead_code, reason = "each class of test is a crate of its own and uses a part of this")]
 
 pub mod guests;
+pub mod host;
+pub mod jobs;
+pub mod read;
+pub mod users;
+pub mod verify;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};

@@ -1,0 +1,319 @@
+//! Compares a store, read by [`super::read`], with what an independent native transform makes of every record of its topic:
+//! the table's cells and write times, the dead letters with their bytes, positions, figures and boundaries.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::{self, Display};
+use std::path::Path;
+
+use rusqlite::types::Value as Cell;
+use serde_json::Value;
+
+use super::read::{Boundary, DeadLetter, Key, Partition, Place, Record, Store};
+
+/// A row by column, as the table shows it.
+pub type Row = BTreeMap<String, Cell>;
+
+/// What must become of a record.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Decision {
+    Rows(Vec<Row>),
+    /// Rows that are written (`true`) and rows that go, in order.
+    Mixed(Vec<(Row, bool)>),
+    Dropped,
+    /// The row with this key goes.
+    Deleted(Row),
+    /// By this stage (`None`: the host), for a reason that contains this text.
+    Rejected(Option<&'static str>, String),
+}
+
+/// The native side of a comparison.
+pub struct Native<'a> {
+    pub topic: &'a str,
+    /// `keyspace.table`.
+    pub table: &'a str,
+    pub key: &'a [&'a str],
+    /// From a record and the content of the generation that decides it.
+    pub decide: &'a dyn Fn(&Record, &Value) -> Decision,
+}
+
+/// What was found, each with its place or key.
+#[derive(Debug, Default)]
+pub struct Findings {
+    /// How much was compared, so that nothing is clean because it is empty.
+    pub records: usize,
+    pub rows: usize,
+    pub dead_letters: usize,
+    pub missing: Vec<String>,
+    pub differing: Vec<String>,
+    pub invented: Vec<String>,
+    pub duplicate: Vec<String>,
+    /// What contradicts itself: gaps in the log, times that go back, positions that are not where they should be.
+    pub broken: Vec<String>,
+}
+
+impl Findings {
+    pub fn is_clean(&self) -> bool {
+        [&self.missing, &self.differing, &self.invented, &self.duplicate, &self.broken].iter().all(|found| found.is_empty())
+    }
+
+    #[track_caller]
+    pub fn assert_clean(&self) {
+        assert!(self.is_clean(), "{self}");
+    }
+}
+
+impl Display for Findings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{} records, {} rows, {} dead letters", self.records, self.rows, self.dead_letters)?;
+        let kinds = [
+            ("missing", &self.missing),
+            ("differing", &self.differing),
+            ("invented", &self.invented),
+            ("duplicate", &self.duplicate),
+            ("broken", &self.broken),
+        ];
+        for (name, found) in kinds {
+            writeln!(f, "{name}: {}", found.len())?;
+            found.iter().take(5).try_for_each(|what| writeln!(f, "    {what}"))?;
+        }
+        Ok(())
+    }
+}
+
+/// What a key must hold in the end: the latest write time and, unless it is deleted, the row.
+struct Expected {
+    write_time: i64,
+    place: Place,
+    row: Option<Row>,
+}
+
+/// Up to where a store is compared.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Extent {
+    /// To the end of the topic: whatever is not settled is missing.
+    All,
+    /// To the position, as a kill left it.
+    Settled,
+}
+
+/// Compares everything.
+pub fn verify(dir: &Path, native: &Native<'_>, extent: Extent) -> Findings {
+    let store = Store::open(dir, native.topic);
+    let mut findings = Findings::default();
+    let generations = store.generations();
+    let letters = store.dead_letters();
+    let receipts = store.receipts();
+    let mut expected: HashMap<Key, Expected> = HashMap::new();
+    let mut expected_letters: BTreeMap<Place, ()> = BTreeMap::new();
+    for partition in store.partitions() {
+        check_partition(&partition, &generations, &mut findings);
+        let next = partition.position.as_ref().map_or(0, |position| position.next);
+        if extent == Extent::All && next != partition.next {
+            let what = format!("partition {}: settled up to {next}, the topic ends at {}", partition.number, partition.next);
+            findings.missing.push(what);
+        }
+        let mut counts = [0u64; 4];
+        for record in partition.records.iter().filter(|record| record.offset < next) {
+            findings.records += 1;
+            let place = format!("{}/{}", record.partition, record.offset);
+            let Some(boundary) = boundary_of(&partition.boundaries, record.offset) else {
+                findings.missing.push(format!("{place}: no boundary says who decides it"));
+                continue;
+            };
+            let write_time = boundary.time + (record.offset - boundary.first);
+            let content = generations.get(&boundary.generation).unwrap_or(&Value::Null);
+            let mut decision = (native.decide)(record, content);
+            counts[match decision {
+                Decision::Rows(_) | Decision::Mixed(_) => 0,
+                Decision::Dropped => 1,
+                Decision::Deleted(_) => 2,
+                Decision::Rejected(..) => 3,
+            }] += 1;
+            if let Decision::Rejected(stage, reason) = &decision {
+                match receipts.get(&record.place()) {
+                    None => {
+                        expected_letters.insert(record.place(), ());
+                        let by = Rejected { stage: *stage, reason, boundary, write_time, content };
+                        compare_letter(record, &by, letters.get(&record.place()), &mut findings);
+                        continue;
+                    }
+                    Some(receipt) if receipt["how"] == "discarded" => continue,
+                    // Decided anew, at its own write time.
+                    Some(receipt) => {
+                        let number = receipt["generation"].as_u64().unwrap_or_default();
+                        decision = (native.decide)(record, generations.get(&number).unwrap_or(&Value::Null));
+                    }
+                }
+            }
+            let rows: Vec<(Row, bool)> = match decision {
+                Decision::Rows(rows) => rows.into_iter().map(|row| (row, true)).collect(),
+                Decision::Mixed(rows) => rows,
+                Decision::Deleted(row) => vec![(row, false)],
+                Decision::Dropped | Decision::Rejected(..) => continue,
+            };
+            for (row, live) in rows {
+                let wins = |known: &Expected| known.write_time <= write_time;
+                let key = key_of(&row, native.key);
+                if expected.get(&key).is_none_or(wins) {
+                    expected.insert(key, Expected { write_time, place: record.place(), row: live.then_some(row) });
+                }
+            }
+        }
+        check_figures(&partition, counts, &mut findings);
+    }
+    findings.dead_letters = letters.len();
+    for (partition, offset) in letters.keys().filter(|place| !expected_letters.contains_key(place)) {
+        findings.invented.push(format!("dead letter {partition}/{offset}"));
+    }
+    compare_table(&store, native, expected, &mut findings);
+    findings
+}
+
+fn boundary_of(boundaries: &[Boundary], offset: i64) -> Option<&Boundary> {
+    boundaries.iter().rev().find(|boundary| boundary.first <= offset)
+}
+
+fn key_of(row: &Row, key: &[&str]) -> Key {
+    key.iter().map(|column| format!("{:?}", row.get(*column).unwrap_or(&Cell::Null))).collect()
+}
+
+fn check_partition(partition: &Partition, generations: &BTreeMap<u64, Value>, findings: &mut Findings) {
+    let about = |what: String| format!("partition {}: {what}", partition.number);
+    findings.broken.extend(partition.faults.iter().cloned().map(about));
+    for pair in partition.boundaries.windows(2) {
+        if pair[1].time < pair[0].time + (pair[1].first - pair[0].first) {
+            findings.broken.push(about(format!("write times go back from {:?} to {:?}", pair[0], pair[1])));
+        }
+    }
+    for unknown in partition.boundaries.iter().filter(|boundary| !generations.contains_key(&boundary.generation)) {
+        findings.broken.push(about(format!("{unknown:?} is of no known generation")));
+    }
+    match &partition.position {
+        None => {}
+        Some(position) => {
+            if position.next > partition.next {
+                findings.broken.push(about(format!("settled up to {}, the topic ends at {}", position.next, partition.next)));
+            }
+            if position.reach < position.next {
+                findings.broken.push(about(format!("reach {} lies below next {}", position.reach, position.next)));
+            }
+            for boundary in &position.boundaries {
+                if boundary.first < position.next && !partition.boundaries.contains(boundary) {
+                    findings.broken.push(about(format!("{boundary:?} of the position is not among the boundaries")));
+                }
+            }
+        }
+    }
+}
+
+/// Counted once per offset, however often it was delivered. Retention must not have taken anything.
+fn check_figures(partition: &Partition, counts: [u64; 4], findings: &mut Findings) {
+    let Some(position) = &partition.position else { return };
+    let saved = [position.emitted, position.dropped, position.deleted, position.rejected];
+    if partition.first == 0 && saved != counts {
+        let what = "[emitted, dropped, deleted, rejected]";
+        findings.differing.push(format!("partition {}: {what} are {saved:?}, not {counts:?}", partition.number));
+    }
+}
+
+/// How a record must have been rejected.
+struct Rejected<'a> {
+    stage: Option<&'a str>,
+    reason: &'a str,
+    boundary: &'a Boundary,
+    write_time: i64,
+    content: &'a Value,
+}
+
+fn compare_letter(record: &Record, by: &Rejected<'_>, letter: Option<&DeadLetter>, findings: &mut Findings) {
+    let place = format!("dead letter {}/{}", record.partition, record.offset);
+    let Some(letter) = letter else {
+        findings.missing.push(place);
+        return;
+    };
+    let digest = by.stage.and_then(|stage| digest_of(by.content, stage));
+    let headers: Value = serde_json::from_str(&letter.headers).unwrap_or_default();
+    let differs = [
+        ("key", letter.key != record.key),
+        ("value", letter.value != record.value),
+        ("headers", headers.as_array().is_none_or(|headers| headers.len() != record.headers.len())),
+        ("timestamp", letter.timestamp != record.timestamp),
+        ("stage", letter.stage.as_deref() != by.stage),
+        ("digest", letter.digest.as_deref() != digest),
+        ("reason", !letter.reason.contains(by.reason)),
+        ("generation", letter.generation != by.boundary.generation),
+        ("write time", letter.write_time != by.write_time),
+    ];
+    for (what, _) in differs.iter().filter(|(_, differs)| *differs) {
+        findings.differing.push(format!("{place}: its {what}: {letter:?}, expected {:?} by {:?}", by.reason, by.stage));
+    }
+}
+
+/// Digest of a stage's component in a generation's content.
+pub fn digest_of<'a>(content: &'a Value, stage: &str) -> Option<&'a str> {
+    content["stages"].as_array()?.iter().find(|known| known["name"] == stage)?["digest"].as_str()
+}
+
+fn compare_table(store: &Store, native: &Native<'_>, mut expected: HashMap<Key, Expected>, findings: &mut Findings) {
+    let times = store.times(native.table, native.key);
+    for mut row in store.rows(&format!("SELECT * FROM \"{}\"", native.table)) {
+        findings.rows += 1;
+        let key = key_of(&row, native.key);
+        let Some(wanted) = expected.remove(&key) else {
+            findings.invented.push(format!("row {key:?}"));
+            continue;
+        };
+        let Some(cells) = wanted.row else {
+            findings.invented.push(format!("row {key:?}, which {:?} deletes", wanted.place));
+            continue;
+        };
+        if times.get(&key) != Some(&(wanted.write_time, false)) {
+            let found = times.get(&key);
+            findings.differing.push(format!("row {key:?}: written at {found:?}, not {}, by {:?}", wanted.write_time, wanted.place));
+        }
+        for (column, cell) in cells {
+            let found = row.remove(&column);
+            if found.as_ref() != Some(&cell) {
+                findings.differing.push(format!("row {key:?}, {column}: {found:?}, not {cell:?}, by {:?}", wanted.place));
+            }
+        }
+        // A column that the native side does not know would never be compared.
+        findings.invented.extend(row.keys().map(|column| format!("row {key:?}: column {column}")));
+    }
+    for (key, wanted) in expected {
+        match (wanted.row, times.get(&key)) {
+            (Some(_), _) => findings.missing.push(format!("row {key:?} of {:?}", wanted.place)),
+            // A deleted key stays, hidden, or an older record that comes again would bring the row back.
+            (None, None) => findings.missing.push(format!("delete of {key:?} by {:?}", wanted.place)),
+            (None, Some(found)) if *found != (wanted.write_time, true) => {
+                let what = format!("delete of {key:?} at {found:?}, not {}, by {:?}", wanted.write_time, wanted.place);
+                findings.differing.push(what);
+            }
+            (None, Some(_)) => {}
+        }
+    }
+}
+
+/// The topic must hold what the source has, each record once, in the source's order within a partition.
+pub fn compare_source<'a>(source: impl IntoIterator<Item = &'a [u8]>, records: &[Record], findings: &mut Findings) {
+    let mut places: HashMap<&[u8], usize> = HashMap::new();
+    for (at, value) in source.into_iter().enumerate() {
+        assert!(places.insert(value, at).is_none(), "the values of the source are distinct");
+    }
+    let mut last: BTreeMap<u32, usize> = BTreeMap::new();
+    for record in records {
+        let place = format!("record {}/{}", record.partition, record.offset);
+        match record.value.as_deref().and_then(|value| places.get_mut(value)) {
+            None => findings.invented.push(place),
+            Some(&mut usize::MAX) => findings.duplicate.push(place),
+            Some(at) => {
+                let at = std::mem::replace(at, usize::MAX);
+                if last.insert(record.partition, at).is_some_and(|before| before > at) {
+                    findings.broken.push(format!("{place} comes after a later one of the source"));
+                }
+            }
+        }
+    }
+    let missing = places.into_iter().filter(|(_, at)| *at != usize::MAX);
+    findings.missing.extend(missing.map(|(value, at)| format!("record {at} of the source: {}", String::from_utf8_lossy(value))));
+}
