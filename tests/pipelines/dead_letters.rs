@@ -1,6 +1,6 @@
 //! Dead letters through the verbs: listed, shown, replayed after the plugin was mended, discarded; and when there are too many.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::support::jobs::Scene;
 use crate::support::verify::Extent;
@@ -32,11 +32,39 @@ fn a_mended_plugin_takes_what_its_mistake_rejected_and_newer_rows_stay() {
     scene.verify_all().assert_clean();
     assert_eq!(table(&scene), [("b".to_owned(), 2), ("d".to_owned(), 4)]);
 
-    // Without a host the verbs read the store themselves.
+    // Without a host the verbs read the store themselves; only a replay needs one.
     let listed = scene.pipeline.ask(&["dead-letters", "list"], &[]).ok();
     let letters = listed.result()["dead-letters"].as_array().cloned().unwrap_or_else(|| panic!("{}", listed.envelope));
-    let places: Vec<&Value> = letters.iter().map(|letter| &letter["place"]).collect();
-    assert_eq!(places, [&json!({ "partition": 0, "offset": 0 }); 1].iter().copied().collect::<Vec<_>>()[..0].to_vec());
+    let offsets: Vec<i64> = letters.iter().filter_map(|letter| letter["offset"].as_i64()).collect();
+    assert_eq!(offsets, [0, 1, 3, 5]);
+    let shown = scene.pipeline.ask(&["dead-letters", "show"], &["0/0"]).ok();
+    assert_eq!(shown.result()["reason"], "job 0 meets a mistake of 0000");
+    assert_eq!(shown.result()["stage"], "triage");
+    assert!(shown.result()["record"]["value"].to_string().contains("fix"), "the record as it was: {}", shown.envelope);
+    assert_eq!(scene.pipeline.ask(&["dead-letters", "show"], &["0/2"]).exit, 1, "what was not rejected is no dead letter");
+    assert_eq!(scene.pipeline.ask(&["dead-letters", "replay"], &["0/0"]).exit, 3);
+
+    scene.swap("0001");
+    let mut host = scene.pipeline.start("run", &[]);
+    host.ready(&scene.store_dir());
+    let replay = |place: &str| scene.pipeline.ask(&["dead-letters", "replay"], &[place]);
+    replay("0/0").ok();
+    replay("0/1").ok();
+    replay("0/5").ok();
+    let again = replay("0/3");
+    assert_eq!((again.exit, &again.result()["replayed"][0]["passed"]), (1, &json!(false)), "{}", again.envelope);
+    assert_eq!(again.result()["replayed"][0]["reason"], "job 3 is refused by 0001");
+    assert_eq!(replay("0/0").exit, 1, "it is no dead letter any more");
+    scene.pipeline.ask(&["dead-letters", "discard"], &["0/3"]).ok();
+    let left = scene.pipeline.ask(&["dead-letters", "list"], &[]).ok();
+    assert_eq!(left.result()["dead-letters"], json!([]));
+    host.terminate();
+    assert!(host.wait().success(), "{}", host.log());
+
+    // `a` came late; the newer row of `b` stayed, and so did the delete of `e`.
+    assert_eq!(table(&scene), [("a".to_owned(), 0), ("b".to_owned(), 2), ("d".to_owned(), 4)]);
+    scene.verify_all().assert_clean();
+    assert_eq!(scene.store().receipts().len(), 4);
 }
 
 #[test]

@@ -47,11 +47,16 @@ pub fn lines(count: usize) -> Vec<Vec<u8>> {
     (0..count).map(line).collect()
 }
 
-/// What `triage` with the mark of the deciding generation must make of a record.
+/// What stage `triage` with the mark of the deciding generation must make of a record.
 pub fn decide(record: &Record, content: &Value, marks: &Marks) -> Decision {
+    decide_in("triage", record, content, marks)
+}
+
+/// The same for a stage of another name.
+pub fn decide_in(stage: &'static str, record: &Record, content: &Value, marks: &Marks) -> Decision {
     let parsed = record.value.as_deref().map(serde_json::from_slice::<Job>);
     let Some(Ok(job)) = parsed else { return Decision::Rejected(None, String::new()) };
-    let mark = marks.of(content);
+    let mark = marks.of(content, stage);
     let text = |text: &str| Cell::Text(text.to_owned());
     let row: Row = [
         ("id", text(&job.name)),
@@ -62,7 +67,7 @@ pub fn decide(record: &Record, content: &Value, marks: &Marks) -> Decision {
     ]
     .map(|(name, cell)| (name.to_owned(), cell))
     .into();
-    let reject = |reason: String| Decision::Rejected(Some("triage"), reason);
+    let reject = |reason: String| Decision::Rejected(Some(stage), reason);
     match job.what.as_str() {
         "keep" => Decision::Rows(vec![row]),
         "delete" => Decision::Deleted(row),
@@ -94,8 +99,8 @@ impl Marks {
         fs::rename(fresh, path).expect("replace a component");
     }
 
-    fn of(&self, content: &Value) -> &str {
-        digest_of(content, "triage").and_then(|digest| self.0.get(digest)).map_or("no such digest", String::as_str)
+    fn of(&self, content: &Value, stage: &str) -> &str {
+        digest_of(content, stage).and_then(|digest| self.0.get(digest)).map_or("no such digest", String::as_str)
     }
 }
 
@@ -134,9 +139,14 @@ impl Scene {
     }
 
     pub fn verify(&self, extent: Extent) -> Findings {
+        self.verify_at(&self.store_dir(), extent)
+    }
+
+    /// A store that began as this scene's.
+    pub fn verify_at(&self, dir: &Path, extent: Extent) -> Findings {
         let decide = |record: &Record, content: &Value| decide(record, content, &self.marks);
         let native = Native { topic: "jobs", table: TABLE, key: &["id"], decide: &decide };
-        verify::verify(&self.store_dir(), &native, extent)
+        verify::verify(dir, &native, extent)
     }
 
     /// Everything, the topic against the source included.
