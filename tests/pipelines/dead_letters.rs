@@ -69,7 +69,8 @@ fn a_mended_plugin_takes_what_its_mistake_rejected_and_newer_rows_stay() {
 
 #[test]
 fn too_many_rejections_stop_the_pipeline_and_lose_nothing() {
-    let jobs: Vec<(String, &str)> = (0..1_000).map(|at| (format!("n{at}"), if at % 3 == 0 { "reject" } else { "keep" })).collect();
+    let jobs: Vec<(String, &str)> =
+        (0..1_000).map(|at| (format!("n{at}"), if at % 3 == 0 { "reject" } else { "keep" })).collect();
     let jobs: Vec<(&str, &str)> = jobs.iter().map(|(name, what)| (name.as_str(), *what)).collect();
     let scene = Scene::new("tests/pipelines/jobs", lines(&jobs));
     let strict = scene.pipeline.clone().set("dead-letters.stop-when=5% of 200").set("topic.partitions=1");

@@ -133,7 +133,8 @@ impl Host {
             let lock = std::fs::read(store.join("owner.lock")).ok()?;
             let owner: Value = serde_json::from_slice(&lock).ok()?;
             // Until the host has written it, the file may name a predecessor.
-            let address = (owner["pid"].as_u64() == Some(u64::from(self.child.id()))).then(|| owner["address"].as_str())??.to_owned();
+            let address =
+                (owner["pid"].as_u64() == Some(u64::from(self.child.id()))).then(|| owner["address"].as_str())??.to_owned();
             (get(&address, "/readyz")?.0 == 200).then_some(address)
         });
         self.address = Some(address.clone());

@@ -86,7 +86,8 @@ pub struct Marks(HashMap<String, String>);
 impl Marks {
     /// Makes `triage` with this mark at `path`, as a build would: the file is replaced in one step.
     pub fn install(&mut self, path: &Path, mark: &str) {
-        static BUILT: LazyLock<Vec<u8>> = LazyLock::new(|| fs::read(guests::component("tests/guests/triage")).expect("read the component of triage"));
+        static BUILT: LazyLock<Vec<u8>> =
+            LazyLock::new(|| fs::read(guests::component("tests/guests/triage")).expect("read the component of triage"));
         assert_eq!(mark.len(), 4, "a mark has four characters");
         let mut bytes = BUILT.clone();
         let places: Vec<usize> = bytes.windows(9).enumerate().filter(|(_, at)| at == b"mark=0000").map(|(at, _)| at).collect();

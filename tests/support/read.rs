@@ -230,7 +230,11 @@ fn read_position(text: &str) -> Position {
         next: number(&position["next"]),
         reach: number(&position["reach"]),
         boundaries: boundaries
-            .map(|b| Boundary { first: number(&b["first"]), generation: number(&b["generation"]) as u64, time: number(&b["time"]) })
+            .map(|b| Boundary {
+                first: number(&b["first"]),
+                generation: number(&b["generation"]) as u64,
+                time: number(&b["time"]),
+            })
             .collect(),
         emitted: number(&figures["emitted"]) as u64,
         dropped: number(&figures["dropped"]) as u64,

@@ -74,10 +74,8 @@ pub fn decide(record: &Record) -> Decision {
     let text = |text: &str| Cell::Text(text.to_owned());
     let date = |at: jiff::Timestamp| at.to_zoned(TimeZone::UTC).date();
     let street = &user.location.street;
-    let address = format!(
-        "{} {}, {}, {}, {}",
-        street.number, street.name, user.location.city, user.location.state, user.location.country
-    );
+    let address =
+        format!("{} {}, {}, {}, {}", street.number, street.name, user.location.city, user.location.state, user.location.country);
     let post_code = match &user.location.postcode {
         None | Some(Value::Null) => Cell::Null,
         Some(Value::String(code)) => text(code),

@@ -269,7 +269,9 @@ fn compare_table(store: &Store, native: &Native<'_>, mut expected: HashMap<Key, 
         };
         if times.get(&key) != Some(&(wanted.write_time, false)) {
             let found = times.get(&key);
-            findings.differing.push(format!("row {key:?}: written at {found:?}, not {}, by {:?}", wanted.write_time, wanted.place));
+            findings
+                .differing
+                .push(format!("row {key:?}: written at {found:?}, not {}, by {:?}", wanted.write_time, wanted.place));
         }
         for (column, cell) in cells {
             let found = row.remove(&column);
