@@ -107,7 +107,7 @@ impl Reader {
             if read > self.line_bytes_max && !ended {
                 // Taking a part of it would alter the record; leaving it out would lose it.
                 return Err(Error::Fatal(format!(
-                    "{}: line {} is longer than {} bytes: raise [source] response-bytes or shorten it",
+                    "{}: line {} is longer than {} bytes: split it, or shorten it",
                     self.path.display(),
                     at.line + 1,
                     self.line_bytes_max

@@ -6,7 +6,7 @@
 mod api;
 mod fault;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -24,6 +24,8 @@ pub use fault::{Fault, Switch};
 const HEAD_BYTES_MAX: usize = 16 << 10;
 const HEAD_WITHIN: Duration = Duration::from_secs(10);
 const CONNECTIONS_MAX: usize = 256;
+/// Of the requests so many are remembered, the latest.
+const ASKED_MAX: usize = 10_000;
 /// A dripping answer gives so much at a time.
 const DRIP_BYTES: usize = 1;
 const DRIP_EVERY: Duration = Duration::from_millis(50);
@@ -60,7 +62,7 @@ struct State {
 struct Shared {
     faults: Vec<Switch>,
     /// Requests for users, in order, as path and query.
-    asked: Vec<String>,
+    asked: VecDeque<String>,
     windows: HashMap<IpAddr, (Instant, u64)>,
 }
 
@@ -121,15 +123,24 @@ impl Handle {
         self.state.lock().faults = faults.into_iter().collect();
     }
 
-    /// Path and query of all requests for users so far, those that went wrong included.
+    /// Path and query of the latest requests for users, those that went wrong included.
     pub fn asked(&self) -> Vec<String> {
-        self.state.lock().asked.clone()
+        self.state.lock().asked.iter().cloned().collect()
     }
 }
 
 impl Drop for Handle {
     fn drop(&mut self) {
         self.accepting.abort();
+    }
+}
+
+impl Shared {
+    fn remember(&mut self, target: &str) {
+        if self.asked.len() == ASKED_MAX {
+            self.asked.pop_front();
+        }
+        self.asked.push_back(target.to_owned());
     }
 }
 
@@ -226,7 +237,7 @@ fn answer(method: &str, target: &str, client: IpAddr, state: &State) -> Answer {
             _ => Answer::json(200, Vec::new()),
         };
     }
-    state.lock().asked.push(target.to_owned());
+    state.lock().remember(target);
     let named = url.query_pairs().filter(|(name, _)| name == "fault").last().and_then(|(_, name)| name.parse::<Switch>().ok());
     let fault = named.map(|switch| switch.fault).or_else(|| state.next_fault());
     if let Some(answer) = fault.and_then(|fault| fault.instead(&url)) {

@@ -147,7 +147,7 @@ fn write(seed: u64, number: u64, nation: &Nation, gender: Gender, random: &mut R
     put(out, r#"},"picture":{"#);
     let portrait = random.below(100) as u64;
     for (name, folder) in [("large", ""), ("medium", "med/"), ("thumbnail", "thumb/")] {
-        if folder.len() > 0 {
+        if !folder.is_empty() {
             out.push(b',');
         }
         out.push(b'"');
