@@ -47,19 +47,19 @@ pub struct Failure {
     pub exit: Exit,
     /// Lowercase, no full stop.
     pub message: String,
-    /// The envelope's `result`: diagnostics, test results, or null.
-    pub result: Value,
+    /// The envelope's `result`: diagnostics, test results, or null. Boxed: failures are rare, and returned everywhere.
+    pub result: Box<Value>,
     /// What a person reads instead of `error: <message>`, such as rendered diagnostics.
     pub report: Option<String>,
 }
 
 impl Failure {
     pub fn new(exit: Exit, message: impl Into<String>) -> Failure {
-        Failure { exit, message: message.into(), result: Value::Null, report: None }
+        Failure { exit, message: message.into(), result: Box::new(Value::Null), report: None }
     }
 
     pub fn with_result(mut self, result: Value) -> Failure {
-        self.result = result;
+        self.result = Box::new(result);
         self
     }
 

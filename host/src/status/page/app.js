@@ -56,7 +56,9 @@ function stageCard(stage) {
 }
 
 function sinkCard(sink) {
-  const figures = [["rows", count(sink.rows)], ["last write", `${sink["last-write-ms"].toFixed(1)} ms`]];
+  const figures = [["rows", count(sink.rows)]];
+  // A sink in the store shares the position's transaction: it has no write of its own to time.
+  if (sink["last-write-ms"]) figures.push(["last write", `${sink["last-write-ms"].toFixed(1)} ms`]);
   if (sink.retries) figures.push(["retries", count(sink.retries)]);
   return { what: "sink", name: sink.name, sub: [sink.at, sink.state].filter(Boolean).join(" · "), figures, problem: sink["last-error"] };
 }
