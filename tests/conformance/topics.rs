@@ -1,0 +1,208 @@
+//! What pipeline and source rely on in a topic.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde_json::json;
+use tidemill::config::plan::{NullValue, Retention, TopicAddress, TopicPlan};
+use tidemill::record::{Message, Place};
+use tidemill::store::Store;
+use tidemill::topic::embedded::Embedded;
+use tidemill::topic::{
+    Boundary, Consumer, Cursor, DeadLetter, Error, Event, Figures, Position, Published, Publisher, Save, Saver, Topic, Window,
+};
+
+type Checked = Result<(), String>;
+/// Doubles stand between the check and a real topic.
+type Flaw = fn(Embedded) -> Subject;
+
+/// The parts of a topic that the list exercises.
+struct Subject {
+    topic: Embedded,
+    loses_cursor: bool,
+    loses_position: bool,
+    keeps_accepted: bool,
+    takes_late_saves: bool,
+}
+
+fn sound(topic: Embedded) -> Subject {
+    Subject { topic, loses_cursor: false, loses_position: false, keeps_accepted: false, takes_late_saves: false }
+}
+
+impl Subject {
+    async fn publisher(&self) -> Box<dyn Publisher> {
+        let publisher = self.topic.publisher().await.unwrap();
+        if self.loses_cursor { Box::new(LosesCursor(publisher)) } else { publisher }
+    }
+
+    async fn consumer(&self) -> Box<dyn Consumer> {
+        self.topic.consumer(Window::default()).await.unwrap()
+    }
+
+    fn saver(&self, consumer: &dyn Consumer) -> Arc<dyn Saver> {
+        let saver = consumer.saver();
+        Arc::new(Flawed {
+            saver,
+            loses_position: self.loses_position,
+            keeps_accepted: self.keeps_accepted,
+            takes_late_saves: self.takes_late_saves,
+        })
+    }
+}
+
+struct LosesCursor(Box<dyn Publisher>);
+
+#[async_trait]
+impl Publisher for LosesCursor {
+    async fn cursor(&mut self) -> Result<Option<Cursor>, Error> {
+        Ok(None)
+    }
+
+    async fn publish(&mut self, page: Vec<Message>, cursor: Cursor) -> Result<Published, Error> {
+        self.0.publish(page, cursor).await
+    }
+}
+
+struct Flawed {
+    saver: Arc<dyn Saver>,
+    loses_position: bool,
+    keeps_accepted: bool,
+    takes_late_saves: bool,
+}
+
+#[async_trait]
+impl Saver for Flawed {
+    async fn save(&self, partition: u32, mut save: Save) -> Result<(), Error> {
+        if self.loses_position {
+            return Ok(());
+        }
+        if self.keeps_accepted {
+            save.settled = save.settled.start..save.settled.start;
+        }
+        let saved = self.saver.save(partition, save).await;
+        if self.takes_late_saves { Ok(()) } else { saved }
+    }
+}
+
+fn save(next: i64, settled: std::ops::Range<i64>, dead_letters: Vec<DeadLetter>) -> Save {
+    let boundaries = vec![Boundary { first: 0, generation: 1, time: 1 }];
+    Save {
+        position: Position { next, reach: next, boundaries, figures: Figures::default() },
+        settled,
+        dead_letters,
+        with: Vec::new(),
+    }
+}
+
+fn letter(offset: i64) -> DeadLetter {
+    DeadLetter {
+        place: Place { partition: 0, offset },
+        key: None,
+        value: Some(b"{".to_vec()),
+        headers: vec![("h".to_owned(), Some(vec![0, 255])), ("none".to_owned(), None)],
+        timestamp: 5,
+        reason: "no JSON".to_owned(),
+        stage: None,
+        digest: None,
+        generation: 1,
+        write_time: 7,
+        host: "here".to_owned(),
+    }
+}
+
+async fn publish_three(subject: &Subject) {
+    let page = (0..3).map(|n| Message { value: Some(vec![n]), ..Message::default() }).collect();
+    subject.publisher().await.publish(page, Cursor(json!(2))).await.unwrap();
+}
+
+async fn first_offset_of(consumer: &mut dyn Consumer) -> i64 {
+    loop {
+        match consumer.next().await.unwrap() {
+            Event::Batch(batch) => return batch.offsets()[0],
+            Event::End { next, .. } => return next,
+            _ => {}
+        }
+    }
+}
+
+fn expect<T: PartialEq + std::fmt::Debug>(what: &str, found: T, wanted: T) -> Checked {
+    if found == wanted { Ok(()) } else { Err(format!("{what}: {found:?}, not {wanted:?}")) }
+}
+
+async fn cursor_is_published_with_its_page(subject: Subject) -> Checked {
+    publish_three(&subject).await;
+    let mut publisher = subject.publisher().await;
+    expect("cursor", publisher.cursor().await.unwrap(), Some(Cursor(json!(2))))
+}
+
+async fn a_new_consumer_starts_at_the_saved_position(subject: Subject) -> Checked {
+    publish_three(&subject).await;
+    let consumer = subject.consumer().await;
+    subject.saver(consumer.as_ref()).save(0, save(2, 0..2, Vec::new())).await.unwrap();
+    drop(consumer);
+    expect("first offset", first_offset_of(subject.consumer().await.as_mut()).await, 2)
+}
+
+async fn an_accepted_redelivery_removes_the_dead_letter(subject: Subject) -> Checked {
+    publish_three(&subject).await;
+    let consumer = subject.consumer().await;
+    let saver = subject.saver(consumer.as_ref());
+    saver.save(0, save(2, 0..2, vec![letter(1)])).await.unwrap();
+    expect("dead letters", subject.topic.dead_letters(None, 10).await.unwrap(), vec![letter(1)])?;
+    saver.save(0, save(2, 0..2, Vec::new())).await.unwrap();
+    expect("dead letters", subject.topic.dead_letter_count().await.unwrap(), 0)
+}
+
+async fn a_save_of_an_earlier_assignment_is_refused(subject: Subject) -> Checked {
+    publish_three(&subject).await;
+    let earlier = subject.consumer().await;
+    let _later = subject.consumer().await;
+    match subject.saver(earlier.as_ref()).save(0, save(3, 0..3, Vec::new())).await {
+        Err(Error::Fenced) => expect("positions", subject.topic.positions().await.unwrap(), Vec::new()),
+        other => Err(format!("the save was answered with {other:?}")),
+    }
+}
+
+type Check = fn(Subject) -> Pin<Box<dyn Future<Output = Checked>>>;
+
+async fn run(check: Check, flaw: Flaw) -> Checked {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let plan = TopicPlan {
+        name: "t".to_owned(),
+        at: TopicAddress::Embedded,
+        key: None,
+        partitions: 1,
+        retention: Retention { age: None, bytes: None },
+        null_value: NullValue::Reject,
+    };
+    check(flaw(Embedded::open(&store, &plan).await.unwrap())).await
+}
+
+#[tokio::test]
+async fn the_embedded_topic_passes_each_check_and_a_double_fails_it() {
+    let list: [(&str, Check, Flaw); 4] = [
+        ("cursor", |s| Box::pin(cursor_is_published_with_its_page(s)), |topic| Subject { loses_cursor: true, ..sound(topic) }),
+        (
+            "position",
+            |s| Box::pin(a_new_consumer_starts_at_the_saved_position(s)),
+            |topic| Subject { loses_position: true, ..sound(topic) },
+        ),
+        (
+            "accepted",
+            |s| Box::pin(an_accepted_redelivery_removes_the_dead_letter(s)),
+            |topic| Subject { keeps_accepted: true, ..sound(topic) },
+        ),
+        (
+            "fenced",
+            |s| Box::pin(a_save_of_an_earlier_assignment_is_refused(s)),
+            |topic| Subject { takes_late_saves: true, ..sound(topic) },
+        ),
+    ];
+    for (name, check, flaw) in list {
+        assert_eq!(run(check, sound).await, Ok(()), "{name}");
+        assert!(run(check, flaw).await.is_err(), "the double passes {name}");
+    }
+}
