@@ -2,6 +2,8 @@
 
 pub mod chain;
 pub mod native;
+pub mod pipeline;
+pub mod sqlite;
 
 use std::time::Duration;
 
