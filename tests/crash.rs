@@ -26,7 +26,7 @@ fn kill_at_random(scene: &Scene, random: &mut Random) {
         host.ready(&scene.store_dir());
     }
     // The moment is the point: no condition may choose it.
-    std::thread::sleep(Duration::from_micros(random.below(180_000)));
+    std::thread::park_timeout(Duration::from_micros(random.below(180_000)));
     assert!(host.has_ended().is_none(), "the host ended by itself:\n{}", host.log());
     host.kill();
 }

@@ -24,7 +24,11 @@ fn message(n: usize) -> Message {
         key: Some(format!("key {n}").into_bytes()),
         value: Some(format!("value {n}").into_bytes()),
         timestamp: 1_700_000_000_000 + n as i64,
-        headers: if n % 3 == 0 { vec![("h".to_owned(), Some(vec![0, 255])), ("none".to_owned(), None)] } else { Vec::new() },
+        headers: if n.is_multiple_of(3) {
+            vec![("h".to_owned(), Some(vec![0, 255])), ("none".to_owned(), None)]
+        } else {
+            Vec::new()
+        },
     }
 }
 

@@ -32,7 +32,7 @@ pub fn lines(count: usize) -> Vec<Vec<u8>> {
     let line = |number: usize| {
         // Distinct numbers scattered over what a record may be.
         let mix = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
-        let name = if mix % 4 == 0 { format!("once-{number}") } else { format!("often-{}", mix % 257) };
+        let name = if mix.is_multiple_of(4) { format!("once-{number}") } else { format!("often-{}", mix % 257) };
         let what = match mix % 100 {
             0..80 => "keep",
             80..86 => "delete",
@@ -41,7 +41,7 @@ pub fn lines(count: usize) -> Vec<Vec<u8>> {
             96..98 => "explode",
             _ => return format!(r#"{{"number":{number},"name":"cut short"#).into_bytes(),
         };
-        let note = if mix % 7 == 0 { String::new() } else { format!(r#","note":"to {name}, straße {number}""#) };
+        let note = if mix.is_multiple_of(7) { String::new() } else { format!(r#","note":"to {name}, straße {number}""#) };
         format!(r#"{{"number":{number},"name":"{name}","do":"{what}"{note}}}"#).into_bytes()
     };
     (0..count).map(line).collect()

@@ -213,7 +213,7 @@ impl Store {
     /// The rows of a query, by column.
     pub fn rows(&self, query: &str) -> Vec<BTreeMap<String, Cell>> {
         let mut statement = self.connection.prepare(query).unwrap_or_else(|error| panic!("{query}: {error}"));
-        let names: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+        let names: Vec<String> = statement.column_names().map(str::to_owned).collect();
         let rows = statement.query_map([], |row| {
             names.iter().enumerate().map(|(at, name)| Ok((name.clone(), row.get::<_, Cell>(at)?))).collect()
         });

@@ -11,11 +11,14 @@ use crate::config::plan::SinkColumn;
 use crate::record::{Message, Place};
 use crate::store::{Store, Write};
 
+/// Write time in µs, and the row; `None` is deleted.
+type Cell = (i64, Option<Map<String, Value>>);
+
 /// What a memory sink holds.
 #[derive(Debug, Default)]
 pub struct Kept {
-    /// By key: write time in µs, and the row; `None` is deleted.
-    rows: Mutex<BTreeMap<Vec<u8>, (i64, Option<Map<String, Value>>)>>,
+    /// By key.
+    rows: Mutex<BTreeMap<Vec<u8>, Cell>>,
     messages: Mutex<Vec<(Place, Message)>>,
 }
 

@@ -119,7 +119,7 @@ impl Projection {
         for at in 0..self.wanted.len() {
             let wanted = &self.wanted[at];
             let pushed = match &wanted.place {
-                Place::Payload(node) => self.from_payload(at, found[*node as usize], payload, row, projected),
+                Place::Payload(node) => self.push_payload(at, found[*node as usize], payload, row, projected),
                 Place::Own(own) => push_own(&mut projected.columns[at], wanted, own, input, row),
             };
             if let Err(reason) = pushed {
@@ -133,7 +133,7 @@ impl Projection {
     }
 
     #[inline]
-    fn from_payload(&self, at: usize, found: Found, payload: &[u8], row: u32, projected: &mut Projected) -> Result<(), String> {
+    fn push_payload(&self, at: usize, found: Found, payload: &[u8], row: u32, projected: &mut Projected) -> Result<(), String> {
         let wanted = &self.wanted[at];
         let column = &mut projected.columns[at];
         if matches!(found.shape, Shape::Absent | Shape::Null) {
