@@ -1,5 +1,12 @@
 //! The embedded topic: what is published is delivered, in order, once it is durable, and goes on at the saved position.
 
+#[path = "topics/letters.rs"]
+mod letters;
+#[path = "topics/records.rs"]
+mod records;
+#[path = "topics/retention.rs"]
+mod retention;
+
 use std::time::Duration;
 
 use tidemill::config::plan::{NullValue, Retention, TopicAddress, TopicPlan};
@@ -7,6 +14,9 @@ use tidemill::record::{Message, Place};
 use tidemill::store::Store;
 use tidemill::topic::embedded::Embedded;
 use tidemill::topic::{Boundary, Cursor, DeadLetter, Event, Figures, Position, Save, Topic, Window};
+
+/// Longest that a condition may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn plan(partitions: u32) -> TopicPlan {
     TopicPlan {

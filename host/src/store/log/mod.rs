@@ -123,9 +123,18 @@ pub fn read(
     Ok(batch)
 }
 
+/// What [`trim`] left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trimmed {
+    /// Bytes that the topic holds.
+    pub held: u64,
+    /// It removed as much as it may in one go: there may be more.
+    pub more: bool,
+}
+
 /// Removes chunks that the position has passed and that retention no longer keeps, a bounded number at a time; `room` more bytes are
-/// wanted. Returns the bytes that the topic holds then.
-pub fn trim(connection: &Connection, log: &Log, retention: &Retention, now_ms: i64, room: u64) -> Result<u64, Error> {
+/// wanted.
+pub fn trim(connection: &Connection, log: &Log, retention: &Retention, now_ms: i64, room: u64) -> Result<Trimmed, Error> {
     let held: i64 = connection
         .prepare_cached("SELECT total(bytes) FROM partitions WHERE topic = ?1")?
         .query_row([log.topic], |row| Ok(row.get::<_, f64>(0)? as i64))?;
@@ -162,7 +171,7 @@ pub fn trim(connection: &Connection, log: &Log, retention: &Retention, now_ms: i
     if removed > 0 {
         components::forget_unused(connection, log.topic)?;
     }
-    Ok(held)
+    Ok(Trimmed { held, more: removed == CHUNKS_TRIMMED_MAX })
 }
 
 /// Row, end, bytes and newest timestamp of the first chunk.

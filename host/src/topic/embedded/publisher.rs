@@ -23,6 +23,8 @@ const LOOK_AGAIN: std::time::Duration = std::time::Duration::from_millis(100);
 enum Attempt {
     Appended,
     NoRoom,
+    /// Some was made, and more can be without a save.
+    Trimming,
     Fenced,
 }
 
@@ -68,10 +70,10 @@ impl Publisher for EmbeddedPublisher {
             if current != epoch {
                 return Ok(Attempt::Fenced);
             }
-            let held = log::trim(connection, &log, &retention, now_ms(), room as u64)?;
+            let log::Trimmed { held, more } = log::trim(connection, &log, &retention, now_ms(), room as u64)?;
             // A page that is larger than the bound goes into an empty topic, or it would wait for ever.
             if held > 0 && retention.bytes.is_some_and(|max| held + room as u64 > max) {
-                return Ok(Attempt::NoRoom);
+                return Ok(if more { Attempt::Trimming } else { Attempt::NoRoom });
             }
             for (partition, chunk) in &chunks {
                 log::append(connection, log.partitions[*partition as usize], chunk)?;
@@ -94,6 +96,7 @@ impl Publisher for EmbeddedPublisher {
             let attempt = attempt.clone();
             match self.topic.store.write_returning(move |connection| attempt(connection)).await? {
                 Attempt::Appended => break,
+                Attempt::Trimming => {}
                 Attempt::Fenced => return Err(Error::Fenced),
                 // Only what a save settles can be removed.
                 Attempt::NoRoom => saved.changed().await.map_err(|_| Error::Fatal("the store is closed".to_owned()))?,
