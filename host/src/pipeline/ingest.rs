@@ -17,7 +17,7 @@ use super::brake::Command;
 pub use super::brake::{Commands, Handle, control};
 use super::crash;
 use super::drain::{BackOff, Drain};
-use super::key::KeyField;
+use super::key;
 use crate::config::plan::{SourceKind, SourcePlan, Trigger};
 use crate::record::Message;
 use crate::schedule::{self, Clock, Next, Timetable};
@@ -25,6 +25,7 @@ use crate::source::{self, Page, Source};
 use crate::status::{Reporter, Run, SourceStatus};
 use crate::store::{self, Store};
 use crate::topic::{self, Cursor, Published, Publisher, Topic};
+use crate::transform::KeyPath;
 
 /// Run records that wait; a sender waits when there are more.
 const RUNS_MAX: usize = 64;
@@ -178,7 +179,7 @@ fn update(reporter: &Reporter, change: impl FnOnce(&mut SourceStatus)) {
 
 struct Leg {
     plan: SourcePlan,
-    key: Option<(String, KeyField)>,
+    key: Option<(String, KeyPath)>,
     source: Box<dyn Source>,
     topic: Arc<dyn Topic>,
     runs: mpsc::Sender<Run>,
@@ -202,7 +203,7 @@ impl Leg {
         });
         let timetable = Timetable::new(&plan.schedule, TimeZone::system(), pace.clock.now()).map_err(Error::Schedule)?;
         let ahead = matches!(plan.schedule.trigger, Trigger::Every(pause) if pause.is_zero());
-        let key = key.map(|path| (path.clone(), KeyField::new(&path)));
+        let key = key.map(|path| (path.clone(), KeyPath::new(&path)));
         Ok(Leg { plan, key, source, topic, runs, reporter, drain, pace, until_idle, commands, timetable, paused: false, ahead })
     }
 
@@ -481,7 +482,7 @@ impl Leg {
 async fn fetch_once(
     source: &mut dyn Source,
     plan: &SourcePlan,
-    key: Option<&(String, KeyField)>,
+    key: Option<&(String, KeyPath)>,
     place: &Place,
     mut run: Run,
     clock: &Clock,
@@ -505,7 +506,7 @@ async fn fetch_once(
         Place { at: place.at.clone(), records, taken: Some(Taken { records: skip + messages.len(), next }) }
     };
     if let Some((path, field)) = key {
-        let without = field.set(&mut messages);
+        let without = key::set(field, &mut messages);
         if without > 0 {
             notes.push(format!("{without} of {} records have no `{path}` and are published without a key", messages.len()));
         }

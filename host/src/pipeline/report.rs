@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value};
 
 use super::worker::Decided;
-use crate::record::{Buffer, RowOutcome};
-use crate::sink::{Bound, BoundColumn, BoundValues, Rows};
+use crate::config::plan::SinkColumn;
+use crate::record::RowOutcome;
+use crate::sink::{Bound, Rows, json};
 use crate::status::{PartitionStatus, Reporter, SinkStatus};
 use crate::topic::Position;
 use crate::transform::StageFigures;
@@ -20,8 +21,8 @@ const LATEST_EVERY: Duration = Duration::from_millis(200);
 
 pub struct Report {
     reporter: Reporter,
-    /// Column names by sink; empty for byte sinks.
-    columns: Vec<Vec<String>>,
+    /// By sink; none where it takes whole records.
+    columns: Vec<Vec<SinkColumn>>,
     inner: Mutex<Inner>,
 }
 
@@ -33,7 +34,7 @@ struct Inner {
 }
 
 impl Report {
-    pub fn new(reporter: Reporter, columns: Vec<Vec<String>>) -> Report {
+    pub fn new(reporter: Reporter, columns: Vec<Vec<SinkColumn>>) -> Report {
         Report { reporter, columns, inner: Mutex::default() }
     }
 
@@ -166,34 +167,7 @@ impl Report {
     }
 }
 
-fn newest(rows: &Rows, columns: &[String]) -> Vec<Map<String, Value>> {
+fn newest(rows: &Rows, columns: &[SinkColumn]) -> Vec<Map<String, Value>> {
     let kept = (0..rows.len()).rev().filter(|row| rows.deleted.binary_search(&(*row as u32)).is_err());
-    let to_json = |row| columns.iter().zip(&rows.columns).map(|(name, column)| (name.clone(), json(column, row))).collect();
-    kept.take(LATEST_MAX).map(to_json).collect()
-}
-
-/// A bound value as people read it: times as RFC 3339, bytes as base64.
-fn json(column: &BoundColumn, row: usize) -> Value {
-    if column.nulls.binary_search(&(row as u32)).is_ok() {
-        return Value::Null;
-    }
-    let text = |buffer: &Buffer| String::from_utf8_lossy(buffer.get(row)).into_owned();
-    match &column.values {
-        BoundValues::Text(buffer) => text(buffer).into(),
-        BoundValues::Uuid(values) => uuid::Uuid::from_bytes(values[row]).to_string().into(),
-        BoundValues::Int(values) => values[row].into(),
-        BoundValues::BigInt(values) => values[row].into(),
-        BoundValues::Float(values) => values[row].into(),
-        BoundValues::Double(values) => values[row].into(),
-        BoundValues::Boolean(values) => values[row].into(),
-        BoundValues::Timestamp(values) => match jiff::Timestamp::from_millisecond(values[row]) {
-            Ok(at) => at.to_string().into(),
-            Err(_) => values[row].into(),
-        },
-        BoundValues::Date(values) => {
-            let date = jiff::Span::new().try_days(values[row]).and_then(|days| jiff::civil::date(1970, 1, 1).checked_add(days));
-            date.map_or_else(|_| values[row].into(), |date| date.to_string().into())
-        }
-        BoundValues::Blob(buffer) => base64::Engine::encode(&base64::engine::general_purpose::STANDARD, buffer.get(row)).into(),
-    }
+    kept.take(LATEST_MAX).map(|row| json::object(columns, rows, row)).collect()
 }

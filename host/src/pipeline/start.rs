@@ -147,7 +147,7 @@ pub async fn start(prepared: Prepared, store: Store, reporter: Reporter, options
 
     let drain = Drain::default();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let columns = plan.sinks.iter().map(|sink| sink.columns.iter().map(|column| column.column.clone()).collect()).collect();
+    let columns = plan.sinks.iter().map(|sink| sink.columns.clone()).collect();
     let deliver = Arc::new(Deliver {
         topic: topic.clone(),
         generations: Generations::new(present, Box::new(kept)),
