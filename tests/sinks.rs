@@ -1,5 +1,12 @@
 //! Sinks: what binding refuses, what a table shows, what files hold.
 
+#[path = "sinks/binding.rs"]
+mod binding;
+#[path = "sinks/bytes.rs"]
+mod bytes;
+#[path = "sinks/widen.rs"]
+mod widen;
+
 use rusqlite::Connection;
 use serde_json::json;
 use tidemill::config::plan::{CqlType, KeyRole, SinkAddress, SinkColumn, SinkPlan};

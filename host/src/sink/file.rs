@@ -29,6 +29,10 @@ impl FileSink {
             if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
                 std::fs::create_dir_all(folder)?;
             }
+            // A pipe would wait for a reader, and a device has no last line.
+            if std::fs::metadata(path).is_ok_and(|there| !there.is_file()) {
+                return Err(std::io::Error::other("it is no regular file"));
+            }
             let mut file = File::options().read(true).append(true).create(true).open(path)?;
             end_last_line(&mut file)?;
             Ok(file)
