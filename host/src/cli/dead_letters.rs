@@ -7,9 +7,11 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::owner::{self, Keeper, Owner, block_on};
-use super::{Done, Exit, Failure, OrExit, Output, PipelineArgs, Tone, table};
+use super::{Done, Exit, Failure, OrExit, Output, PipelineArgs, Tone, inspect, refused, table};
+use crate::pipeline::{self, prepare};
 use crate::record::{Place, escape};
 use crate::status::dead_letter::{ShownBytes, ShownLetter};
+use crate::store::Store;
 use crate::topic::embedded::Embedded;
 use crate::topic::{Resolution, Topic};
 
@@ -41,7 +43,7 @@ enum What {
         /// Partition and offset
         place: Spot,
     },
-    /// Give one to the present plugins again, at its own write time; needs the running host
+    /// Give one to the present plugins again, at its own write time
     #[command(after_help = "Example:\n  tidemill dead-letters replay pipelines/users.toml 0/17")]
     Replay {
         #[command(flatten)]
@@ -93,17 +95,18 @@ impl fmt::Display for Spot {
 /// The dead letters of a pipeline, through whoever has its store.
 enum Letters {
     Host(Owner),
-    Ours(Embedded),
+    Ours { topic: Embedded, pipeline: PipelineArgs, store: Store },
 }
 
 impl Letters {
-    fn open(args: &PipelineArgs, out: &Output) -> Result<Letters, Failure> {
+    fn open(args: PipelineArgs, out: &Output) -> Result<Letters, Failure> {
         let loaded = args.load(out)?;
         match owner::keeper(&args.store_dir(&loaded))? {
             Keeper::Host(host) => Ok(Letters::Host(host)),
             Keeper::Us(store) => {
                 let topic = block_on(Embedded::open(&store, &loaded.pipeline.topic))?;
-                topic.map(Letters::Ours).or_exit(Exit::Environment)
+                let topic = topic.or_exit(Exit::Environment)?;
+                Ok(Letters::Ours { topic, pipeline: args, store })
             }
         }
     }
@@ -111,7 +114,7 @@ impl Letters {
     fn list(&self, limit: usize) -> Result<Vec<ShownLetter>, Failure> {
         match self {
             Letters::Host(host) => host.get(&format!("/api/dead-letters?limit={limit}")),
-            Letters::Ours(topic) => {
+            Letters::Ours { topic, .. } => {
                 let letters = block_on(topic.dead_letters(None, limit.min(1_000)))?.or_exit(Exit::Failed)?;
                 Ok(letters.iter().map(ShownLetter::brief).collect())
             }
@@ -121,23 +124,32 @@ impl Letters {
     fn get(&self, place: Spot) -> Result<ShownLetter, Failure> {
         match self {
             Letters::Host(host) => host.get(&format!("/api/dead-letters/{place}")),
-            Letters::Ours(topic) => {
+            Letters::Ours { topic, .. } => {
                 let letter = block_on(topic.dead_letter(place.0))?.or_exit(Exit::Failed)?;
                 letter.as_ref().map(ShownLetter::whole).ok_or_else(|| missing(place))
             }
         }
     }
 
-    /// `None`: it passed; else why it was rejected again.
-    fn replay(&self, place: Spot, force: bool) -> Result<Option<String>, Failure> {
+    /// Each with `None` where it passed, else why it was rejected again. Plugins are started once for all of them.
+    fn replay(&self, places: &[Spot], force: bool, mut told: impl FnMut(Spot, Option<String>)) -> Result<(), Failure> {
         match self {
             Letters::Host(host) => {
-                let answer = host.post(&format!("/api/dead-letters/{place}/replay"), &json!({ "force": force }))?;
-                Ok(answer["reason"].as_str().map(str::to_owned))
+                for place in places {
+                    let answer = host.post(&format!("/api/dead-letters/{place}/replay"), &json!({ "force": force }))?;
+                    told(*place, answer["reason"].as_str().map(str::to_owned));
+                }
+                Ok(())
             }
-            Letters::Ours(_) => {
-                let why = "no host runs the pipeline: start it with `tidemill run`, its plugins decide the record";
-                Err(Failure::new(Exit::Environment, why))
+            Letters::Ours { pipeline, store, .. } => {
+                let prepared = prepare(pipeline.read()?, &inspect::engine()?).map_err(|found| refused(&found))?;
+                block_on(async {
+                    let pipeline = pipeline::at_rest(prepared, store.clone()).await.or_exit(Exit::Failed)?;
+                    for place in places {
+                        told(*place, pipeline.replay(place.0, force).await.or_exit(Exit::Failed)?);
+                    }
+                    Ok(())
+                })?
             }
         }
     }
@@ -145,7 +157,7 @@ impl Letters {
     fn discard(&self, place: Spot) -> Result<(), Failure> {
         match self {
             Letters::Host(host) => host.post(&format!("/api/dead-letters/{place}/discard"), &json!({})).map(|_| ()),
-            Letters::Ours(topic) => {
+            Letters::Ours { topic, .. } => {
                 match block_on(topic.resolve_dead_letter(place.0, Resolution::Discarded, Vec::new()))?.or_exit(Exit::Failed)? {
                     true => Ok(()),
                     false => Err(missing(place)),
@@ -173,10 +185,10 @@ fn missing(place: Spot) -> Failure {
 
 pub fn run(args: Args, out: &Output) -> Result<Done, Failure> {
     match args.what {
-        What::List { pipeline, limit } => list(&Letters::open(&pipeline, out)?, limit, out),
-        What::Show { pipeline, place } => show(&Letters::open(&pipeline, out)?.get(place)?, out),
-        What::Replay { pipeline, place, force, .. } => replay(&Letters::open(&pipeline, out)?, place, force, out),
-        What::Discard { pipeline, place, .. } => discard(&Letters::open(&pipeline, out)?, place, out),
+        What::List { pipeline, limit } => list(&Letters::open(pipeline, out)?, limit, out),
+        What::Show { pipeline, place } => show(&Letters::open(pipeline, out)?.get(place)?, out),
+        What::Replay { pipeline, place, force, .. } => replay(&Letters::open(pipeline, out)?, place, force, out),
+        What::Discard { pipeline, place, .. } => discard(&Letters::open(pipeline, out)?, place, out),
     }
 }
 
@@ -226,8 +238,7 @@ fn show(letter: &ShownLetter, out: &Output) -> Result<Done, Failure> {
 fn replay(letters: &Letters, place: Option<Spot>, force: bool, out: &Output) -> Result<Done, Failure> {
     let mut replayed = Vec::new();
     let mut rejected = 0;
-    for place in letters.chosen(place)? {
-        let reason = letters.replay(place, force)?;
+    letters.replay(&letters.chosen(place)?, force, |place, reason| {
         match &reason {
             None => out.line(format!("{} {place} passed", out.paint(Tone::Good, "✓"))),
             Some(reason) => {
@@ -236,7 +247,7 @@ fn replay(letters: &Letters, place: Option<Spot>, force: bool, out: &Output) -> 
             }
         }
         replayed.push(json!({ "place": place.to_string(), "passed": reason.is_none(), "reason": reason }));
-    }
+    })?;
     let summary = format!("{} replayed, {rejected} of them rejected again", replayed.len());
     finish(summary, rejected == 0, json!({ "replayed": replayed }))
 }

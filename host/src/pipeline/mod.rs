@@ -23,7 +23,7 @@ pub mod tracker;
 pub mod worker;
 
 pub use prepare::{Prepared, PreparedStage, prepare};
-pub use start::{Ended, Options, Running, StartError, start};
+pub use start::{Ended, Options, Running, StartError, at_rest, start};
 
 /// µs since 1970.
 fn now_micros() -> i64 {

@@ -120,6 +120,25 @@ impl Running {
 /// Starts both legs on the present runtime. The store is the pipeline's own.
 pub async fn start(prepared: Prepared, store: Store, reporter: Reporter, options: Options) -> Result<Running, StartError> {
     let began = Instant::now();
+    let until_idle = options.until_idle;
+    let Assembled { shared, ingest, before } = assemble(prepared, store, reporter.clone(), options).await?;
+    let legs = Legs { shared: shared.clone(), ingest, until_idle };
+    reporter.update(|snapshot| "running".clone_into(&mut snapshot.state));
+    Ok(Running { shared, ended: Mutex::new(Some(tokio::spawn(legs.run()))), before, began })
+}
+
+/// A pipeline that is put together and does nothing by itself: what a person asks of it is done by the very code that runs it.
+pub async fn at_rest(prepared: Prepared, store: Store) -> Result<Arc<dyn crate::status::Control>, StartError> {
+    Ok(assemble(prepared, store, Reporter::default(), Options::default()).await?.shared)
+}
+
+struct Assembled {
+    shared: Arc<Shared>,
+    ingest: Option<(Ingest, ingest::Commands)>,
+    before: Figures,
+}
+
+async fn assemble(prepared: Prepared, store: Store, reporter: Reporter, options: Options) -> Result<Assembled, StartError> {
     let Prepared { plan, stages, checked, engine, .. } = prepared;
     let topic: Arc<dyn Topic> = Arc::new(Embedded::open(&store, &plan.topic).await?);
     let mut sinks: Vec<Arc<dyn Sink>> = Vec::with_capacity(plan.sinks.len());
@@ -177,9 +196,7 @@ pub async fn start(prepared: Prepared, store: Store, reporter: Reporter, options
     };
     let source = ingest.is_some().then_some(handle);
     let shared = Arc::new(Shared { deliver, store, source });
-    let legs = Legs { shared: shared.clone(), ingest: ingest.map(|ingest| (ingest, commands)), until_idle: options.until_idle };
-    reporter.update(|snapshot| "running".clone_into(&mut snapshot.state));
-    Ok(Running { shared, ended: Mutex::new(Some(tokio::spawn(legs.run()))), before, began })
+    Ok(Assembled { shared, ingest: ingest.map(|ingest| (ingest, commands)), before })
 }
 
 /// What the status says of the pipeline before anything has happened.
