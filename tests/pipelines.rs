@@ -7,6 +7,8 @@ mod support;
 mod changes;
 #[path = "pipelines/dead_letters.rs"]
 mod dead_letters;
+#[path = "pipelines/disk.rs"]
+mod disk;
 #[path = "pipelines/hostile.rs"]
 mod hostile;
 #[path = "pipelines/mixed.rs"]

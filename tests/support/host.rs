@@ -98,11 +98,21 @@ impl Pipeline {
     /// Starts a host that goes on until it is told otherwise.
     pub fn start(&self, verb: &str, more: &[&str]) -> Host {
         let mut command = self.command(&[verb]);
-        // Files, not pipes: a host must never wait for a test to read.
-        let log = tempfile::NamedTempFile::new().expect("make a file for the log");
-        let both = || Stdio::from(log.reopen().expect("open the log"));
-        let child = command.args(["--port", "0"]).args(more).stdout(both()).stderr(both()).spawn().expect("start tidemill");
-        Host { child, log, address: None }
+        command.args(["--port", "0"]).args(more);
+        Host::spawn(command)
+    }
+
+    /// The same behind a command that ends by taking on its arguments, as `env` does.
+    pub fn start_within(&self, mut outer: Command, verb: &str, more: &[&str]) -> Host {
+        let command = self.command(&[verb]);
+        outer.arg(command.get_program()).args(command.get_args()).args(["--port", "0"]).args(more).stdin(Stdio::null());
+        for (name, value) in command.get_envs() {
+            match value {
+                Some(value) => outer.env(name, value),
+                None => outer.env_remove(name),
+            };
+        }
+        Host::spawn(outer)
     }
 }
 
@@ -114,6 +124,18 @@ pub struct Host {
 }
 
 impl Host {
+    fn spawn(mut command: Command) -> Host {
+        // Files, not pipes: a host must never wait for a test to read.
+        let log = tempfile::NamedTempFile::new().expect("make a file for the log");
+        let both = || Stdio::from(log.reopen().expect("open the log"));
+        let child = command.stdout(both()).stderr(both()).spawn().expect("start tidemill");
+        Host { child, log, address: None }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn log(&self) -> String {
         let bytes = std::fs::read(self.log.path()).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
