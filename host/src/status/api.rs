@@ -76,9 +76,16 @@ pub fn start(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the API's runtime")?;
     let listener = {
         let _context = runtime.enter();
-        connection::listen(listen.address).with_context(|| format!("listen at {}", listen.address))?
+        connection::listen(listen.address).and_then(|listener| Ok((listener.local_addr()?, listener)))
     };
-    let address = listener.local_addr().context("read the API's address")?;
+    let (address, listener) = match listener {
+        Ok(listener) => listener,
+        Err(error) => {
+            // Callers are in a runtime of their own, where to drop another one the usual way is a panic.
+            runtime.shutdown_background();
+            return Err(error).with_context(|| format!("listen at {}", listen.address));
+        }
+    };
     let guard = Arc::new(Guard::new(address, &listen.names, token));
     let events = Events::new(reporter.clone());
     let router = routes(Shared { reporter, control, logs, events: events.clone() }, guard);
