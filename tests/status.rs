@@ -14,7 +14,7 @@ use tidemill::record::Place;
 use tidemill::status::api::{self, Listen, Server};
 use tidemill::status::metrics::METRICS;
 use tidemill::status::token::Token;
-use tidemill::status::{Control, PartitionStatus, Reporter, Run, SourceStatus, StageStatus};
+use tidemill::status::{Control, PartitionStatus, Reporter, Run, SinkStatus, SourceStatus, StageStatus};
 use tidemill::topic::{DeadLetter, Figures};
 
 use http::{Answer, get, post, raw};
@@ -299,7 +299,8 @@ fn fill(reporter: &Reporter, emitted: u64) {
         snapshot.state = "running".to_owned();
         snapshot.source = Some(SourceStatus { kind: "generator".to_owned(), ..SourceStatus::default() });
         snapshot.stages = vec![StageStatus { name: "extract".to_owned(), rows: emitted, ..StageStatus::default() }];
-        snapshot.sinks = vec![tidemill::status::SinkStatus { name: "users".to_owned(), ..Default::default() }];
+        let sink = |name: &str, last_write_ms| SinkStatus { name: name.to_owned(), last_write_ms, ..SinkStatus::default() };
+        snapshot.sinks = vec![sink("users", 0.0), sink("lines", 2.5)];
         snapshot.totals = Figures { emitted, ..Figures::default() };
         snapshot.partitions.insert(0, PartitionStatus { figures: snapshot.totals, ..PartitionStatus::default() });
     });
@@ -322,6 +323,8 @@ fn every_metric_is_documented_and_every_documented_metric_is_there() {
         assert_eq!(row, format!(" | {} | {labels} | {} |", metric.kind, metric.help), "the row of {}", metric.name);
     }
     assert!(text.contains("tidemill_records_total{pipeline=\"us\\\"ers\",outcome=\"emitted\"} 41\n"), "{text}");
+    let timed: Vec<&str> = text.lines().filter(|line| line.starts_with("tidemill_sink_last_write_seconds")).collect();
+    assert_eq!(timed, ["tidemill_sink_last_write_seconds{pipeline=\"us\\\"ers\",sink=\"lines\"} 0.0025"], "a time nobody took");
 }
 
 /// The data of the next `status` event.

@@ -114,7 +114,7 @@ pub struct SinkStatus {
     pub rows: u64,
     pub retries: u64,
     pub in_flight: u64,
-    /// Write time of the last batch, ms.
+    /// How long the last write took, ms; 0 where none was timed, as for rows in the topic's own transaction.
     pub last_write_ms: f64,
     pub state: String,
     pub last_error: Option<String>,
