@@ -9,6 +9,7 @@ use super::{Done, Exit, Failure, Output, PipelineArgs, Tone};
 use crate::config::Loaded;
 use crate::config::plan::PluginPath;
 use crate::plugin::{BuildError, build_directory};
+use crate::record::escape;
 
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  tidemill build pipelines/users.toml")]
@@ -56,5 +57,9 @@ fn failed(stage: &str, error: &BuildError) -> Failure {
         BuildError::Start { .. } | BuildError::Write { .. } => Exit::Environment,
         _ => Exit::Failed,
     };
-    Failure::new(exit, format!("build the plugin of stage `{stage}`: {error}"))
+    let message = format!("build the plugin of stage `{stage}`: {error}");
+    // A compiler's words are lines, with file and line in them; they must not drive a terminal all the same.
+    let lines: Vec<_> = message.lines().map(escape).collect();
+    let report = format!("error: {}", lines.join("\n"));
+    Failure::new(exit, message).with_report(report)
 }
