@@ -164,6 +164,27 @@ fn verbs_read_the_store_when_no_host_has_it() {
 }
 
 #[test]
+fn a_port_that_is_taken_is_told_and_is_the_environments_fault() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let run = Pipeline::of_users(10).verb(&["run"], &["--until-idle", "--json", "--port", &port]);
+    let told = envelope(&run);
+    assert_eq!(run.status.code(), Some(3), "{told}");
+    assert!(told["error"]["message"].as_str().unwrap().starts_with(&format!("listen at 127.0.0.1:{port}: ")), "{told}");
+}
+
+#[test]
+fn verbs_find_what_was_made_up_where_nothing_else_has_run() {
+    let pipeline = Pipeline::of_users(30);
+    assert!(pipeline.verb(&["run"], &["--until-idle", "--port", "0"]).status.success());
+    let stores = pipeline.dir.path().join(".tidemill");
+    std::fs::rename(stores.join("plain"), stores.join("plain.stand-in")).unwrap();
+    let runs = pipeline.verb(&["runs"], &["--json"]);
+    assert!(!envelope(&runs)["result"]["runs"].as_array().unwrap().is_empty());
+    assert!(String::from_utf8_lossy(&runs.stderr).contains("stand-in data"), "made-up users without a label");
+}
+
+#[test]
 fn verbs_beside_a_running_host_ask_it() {
     let good = r#"{"login":{"uuid":"6f0ee4ad-4f61-4d1b-9f63-8b0b6a3b5a10"},"email":"a@example.com"}"#;
     let poison = "{\"login\":{\"uuid\":\"no uuid \u{202e}\"},\"email\":\"\\u001b[31m\"}";

@@ -101,7 +101,7 @@ enum Letters {
 impl Letters {
     fn open(args: PipelineArgs, out: &Output) -> Result<Letters, Failure> {
         let loaded = args.load(out)?;
-        match owner::keeper(&args.store_dir(&loaded))? {
+        match owner::keeper(&args.store_to_ask(&loaded))? {
             Keeper::Host(host) => Ok(Letters::Host(host)),
             Keeper::Us(store) => {
                 let topic = block_on(Embedded::open(&store, &loaded.pipeline.topic))?;

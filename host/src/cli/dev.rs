@@ -30,8 +30,7 @@ pub fn run(args: Args, out: &Output) -> Result<Done, Failure> {
     let mut store_dir = args.pipeline.store_dir(&loaded);
     let stand_in_for = stand_in(&mut loaded)?;
     if let Some(why) = &stand_in_for {
-        // Made-up users must never stand among real ones.
-        store_dir.as_mut_os_string().push(".stand-in");
+        store_dir = args.pipeline.stand_in_dir(&loaded);
         out.line(format!("{} stand-in data: the generator makes up users, because {why}", out.paint(Tone::Warn, "!")));
     }
     let progress = out.progress("compiling", None);

@@ -73,8 +73,12 @@ impl Told {
             return;
         }
         let more = delivered - self.delivered_at_start;
-        let rate = out.paint(Tone::Faint, format!("{:.0} records/s", now.records_per_second));
-        out.line(format!("{} {more} delivered, {delivered} in all {rate}", out.paint(Tone::Good, "✓")));
+        let rate = match now.records_per_second {
+            // Nothing was measured yet, or less than one a second.
+            ..0.5 => String::new(),
+            rate => out.paint(Tone::Faint, format!(", {rate:.0} records/s")),
+        };
+        out.line(format!("{} {more} delivered, {delivered} in all{rate}", out.paint(Tone::Good, "✓")));
         (self.delivered, self.looks) = (delivered, 0);
     }
 }

@@ -7,15 +7,13 @@ use serde_json::json;
 
 use super::{Done, Exit, Failure, OrExit, Output, Tone, table};
 use crate::config::plan::Limits;
-use crate::plugin::{Cache, Engine, InstanceConfig};
+use crate::plugin::{Cache, Engine, InstanceConfig, component_path};
 use crate::record::{Field, escape};
 
 #[derive(clap::Args)]
-#[command(
-    after_help = "Example:\n  tidemill inspect plugins/target/wasm32-wasip2/release/enrich_user.wasm --setting domain-allow-list=example.com"
-)]
+#[command(after_help = "Example:\n  tidemill inspect plugins/enrich-user --setting domain-allow-list=example.com")]
 pub struct Args {
-    /// The component
+    /// The component, or the plugin's directory once it is built
     #[arg(value_name = "PLUGIN.wasm")]
     plugin: PathBuf,
     /// A setting that the plugin is started with; its contract may depend on it
@@ -35,8 +33,20 @@ pub fn engine() -> Result<Engine, Failure> {
 }
 
 pub fn run(args: Args, out: &Output) -> Result<Done, Failure> {
+    let mut path = args.plugin.clone();
+    if path.is_dir() {
+        path = component_path(&path);
+        if !path.is_file() {
+            let why = format!(
+                "plugin {} is not built: `tidemill build` of its pipeline makes {}",
+                args.plugin.display(),
+                path.display()
+            );
+            return Err(Failure::new(Exit::Wrong, why));
+        }
+    }
     let progress = out.progress("compiling", None);
-    let plugin = engine()?.load_file(&args.plugin);
+    let plugin = engine()?.load_file(&path);
     drop(progress);
     let wrong = |error: &dyn std::fmt::Display| Failure::new(Exit::Wrong, format!("plugin {}: {error}", args.plugin.display()));
     let plugin = plugin.map_err(|error| wrong(&error))?;

@@ -9,6 +9,7 @@ use super::output::colour_wanted;
 use super::{Exit, Failure, Output};
 use crate::config::diagnostic::{Diagnostic, render_all};
 use crate::config::{self, LoadOptions, Loaded};
+use crate::store::Store;
 
 #[derive(clap::Args, Clone, Debug)]
 pub struct PipelineArgs {
@@ -53,6 +54,26 @@ impl PipelineArgs {
     /// The folder of the pipeline's store.
     pub fn store_dir(&self, loaded: &Loaded) -> PathBuf {
         self.data_dir().join(&loaded.pipeline.name)
+    }
+
+    /// The folder of the store that verbs beside a host look into: that of made-up users, and said so, where they run now or
+    /// nothing else has run yet.
+    pub fn store_to_ask(&self, loaded: &Loaded) -> PathBuf {
+        let (dir, made_up) = (self.store_dir(loaded), self.stand_in_dir(loaded));
+        let exists = |dir: &Path| dir.join("store.db").exists();
+        let owned = |dir: &Path| exists(dir) && matches!(Store::owner(dir), Ok(Some(_)));
+        if exists(&made_up) && (!exists(&dir) || (owned(&made_up) && !owned(&dir))) {
+            tracing::warn!("stand-in data: this is what `dev` made up while the API was out of reach, in {}", made_up.display());
+            return made_up;
+        }
+        dir
+    }
+
+    /// The folder of the store of a generator that stands in: made-up users must never stand among real ones.
+    pub fn stand_in_dir(&self, loaded: &Loaded) -> PathBuf {
+        let mut dir = self.store_dir(loaded);
+        dir.as_mut_os_string().push(".stand-in");
+        dir
     }
 }
 

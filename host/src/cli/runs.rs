@@ -28,7 +28,7 @@ pub struct Args {
 
 pub fn run(args: Args, out: &Output) -> Result<Done, Failure> {
     let loaded = args.pipeline.load(out)?;
-    let store_dir = args.pipeline.store_dir(&loaded);
+    let store_dir = args.pipeline.store_to_ask(&loaded);
     let order = [(args.pause, "pause"), (args.resume, "resume"), (args.poll, "poll")].into_iter().find(|(given, _)| *given);
     if let Some((_, order)) = order {
         let Some(host) = owner::owner(&store_dir)? else {
