@@ -7,6 +7,7 @@ mod http;
 mod running;
 mod support;
 
+use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
@@ -256,4 +257,52 @@ fn test_says_which_field_differs() {
     assert_eq!(result["cases"][1]["differences"][0], "email: expected \"b@example.com\", found \"a@example.com\"");
     let none = Pipeline::of_users(1).verb(&["test"], &["--json"]);
     assert_eq!(none.status.code(), Some(2), "a file without cases passed");
+}
+
+/// A pipeline without plugin from this source to this sink.
+fn plain(dir: &tempfile::TempDir, source: &str, sink: &str) -> Command {
+    let file = dir.path().join("plain.toml");
+    std::fs::write(&file, format!("name = \"plain\"\n[source]\n{source}\n[[sink]]\nname = \"out\"\nat = \"{sink}\"\n")).unwrap();
+    let mut command = tidemill();
+    command.arg("run").arg(file).args(["--until-idle", "--port", "0", "--data"]).arg(dir.path().join("data"));
+    command
+}
+
+#[test]
+fn records_on_stdout_are_alone_there() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("in.ndjson"), "{\"n\": 1}\n{\"n\": 2}\n").unwrap();
+    let source = "kind = \"file\"\npath = \"in.ndjson\"\nevery = \"0s\"";
+    let output = plain(&dir, source, "stdout").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "{\"n\": 1}\n{\"n\": 2}\n");
+    assert!(said.contains("2 ingested, 2 delivered"), "{said}");
+    let again = plain(&dir, source, "stdout").arg("--json").output().unwrap();
+    assert_eq!(again.stdout, b"", "they were delivered before");
+    assert!(String::from_utf8_lossy(&again.stderr).contains("\"ok\":true"));
+}
+
+/// It may be a deployment under way, so it goes on asking; a person is told what is wrong.
+#[test]
+fn a_source_that_answers_no_for_ever_is_told_on_the_terminal() {
+    for (status, advice) in [("401 Unauthorized", "look at the secrets"), ("404 Not Found", "answered 404")] {
+        let dir = tempfile::tempdir().unwrap();
+        let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/users", server.local_addr().unwrap());
+        std::thread::spawn(move || {
+            for mut client in server.incoming().flatten() {
+                let _ = client.read(&mut [0; 4096]);
+                let _ = write!(client, "HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+            }
+        });
+        let mut command = plain(&dir, &format!("kind = \"http\"\nurl = \"{url}\"\nevery = \"1s\""), "null");
+        let mut host = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(host.stderr.take().unwrap()).lines().map_while(Result::ok);
+        let told = lines.find(|line| line.contains("source backs off"));
+        let goes_on = host.try_wait().unwrap().is_none();
+        host.kill().unwrap();
+        host.wait().unwrap();
+        assert!(goes_on && told.as_ref().is_some_and(|told| told.contains(advice)), "{status}: {told:?}");
+    }
 }

@@ -8,6 +8,7 @@ use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Done, Exit, Failure, ListenArgs, OrExit, Output, Tone, events};
+use crate::config::plan::SinkAddress;
 use crate::pipeline::{self, Options, Prepared, Running, StartError};
 use crate::status::Reporter;
 use crate::status::token::Token;
@@ -50,6 +51,9 @@ impl Host {
         let signals = Signals::new().or_exit(Exit::Environment)?;
         let store = Store::open(&store_dir).or_exit(Exit::Environment)?;
         let pipeline = prepared.plan.name.clone();
+        if prepared.plan.sinks.iter().any(|sink| sink.at == SinkAddress::Stdout) {
+            out.leave_stdout_to_records();
+        }
         let reporter = Reporter::default();
         let running = pipeline::start(prepared, store.clone(), reporter.clone(), options).await.map_err(refused)?;
         let running = Arc::new(running);

@@ -117,13 +117,23 @@ pub struct Output {
     colour: bool,
     /// The reader of stdout has gone: nothing is written any more, and that is no error.
     closed: AtomicBool,
+    /// Stdout is a sink's: whatever else is said goes to stderr.
+    stdout_taken: AtomicBool,
     logs: Logs,
 }
 
 impl Output {
     pub fn new(command: &str, json: bool, quiet: bool, logs: Logs) -> Output {
         let colour = !json && io::stdout().is_terminal() && colour_wanted();
-        Output { command: command.to_owned(), json, quiet, colour, closed: AtomicBool::new(false), logs }
+        Output {
+            command: command.to_owned(),
+            json,
+            quiet,
+            colour,
+            closed: AtomicBool::new(false),
+            stdout_taken: AtomicBool::new(false),
+            logs,
+        }
     }
 
     /// Whether one envelope is all that may appear on stdout.
@@ -134,6 +144,11 @@ impl Output {
     /// The latest log lines of this process.
     pub fn logs(&self) -> &Logs {
         &self.logs
+    }
+
+    /// Leaves stdout to a sink, so that its reader finds records and nothing else; lines and envelope go to stderr from now on.
+    pub fn leave_stdout_to_records(&self) {
+        self.stdout_taken.store(true, Ordering::Relaxed);
     }
 
     /// A line for people on stdout; nothing with `--json`.
@@ -163,6 +178,11 @@ impl Output {
 
     fn write(&self, text: &dyn Display) {
         if self.closed() {
+            return;
+        }
+        if self.stdout_taken.load(Ordering::Relaxed) {
+            // Nobody is left to tell if it fails.
+            let _ = writeln!(io::stderr(), "{text}");
             return;
         }
         let mut stdout = io::stdout().lock();
