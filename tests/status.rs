@@ -298,7 +298,8 @@ fn fill(reporter: &Reporter, emitted: u64) {
         snapshot.pipeline = "us\"ers".to_owned();
         snapshot.state = "running".to_owned();
         snapshot.source = Some(SourceStatus { kind: "generator".to_owned(), ..SourceStatus::default() });
-        snapshot.stages = vec![StageStatus { name: "extract".to_owned(), rows: emitted, ..StageStatus::default() }];
+        snapshot.stages =
+            vec![StageStatus { name: "extract".to_owned(), rows: emitted, micros_per_record: 2.0, ..StageStatus::default() }];
         let sink = |name: &str, last_write_ms| SinkStatus { name: name.to_owned(), last_write_ms, ..SinkStatus::default() };
         snapshot.sinks = vec![sink("users", 0.0), sink("lines", 2.5)];
         snapshot.totals = Figures { emitted, ..Figures::default() };

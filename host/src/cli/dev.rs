@@ -31,7 +31,10 @@ pub fn run(args: Args, out: &Output) -> Result<Done, Failure> {
     let stand_in_for = stand_in(&mut loaded)?;
     if let Some(why) = &stand_in_for {
         store_dir = args.pipeline.stand_in_dir(&loaded);
-        out.line(format!("{} stand-in data: the generator makes up users, because {why}", out.paint(Tone::Warn, "!")));
+        out.line(format!(
+            "{} stand-in data: the generator makes up users, because the host could not {why}",
+            out.paint(Tone::Warn, "!")
+        ));
     }
     let progress = out.progress("compiling", None);
     let prepared = prepare(loaded, &inspect::engine()?).map_err(|found| refused(&found))?;

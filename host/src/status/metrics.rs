@@ -99,7 +99,11 @@ fn values(name: &str, snapshot: &Snapshot) -> Vec<(Vec<String>, f64)> {
         "tidemill_stage_rejected_total" => stages(|stage| stage.rejected as f64),
         "tidemill_stage_dropped_total" => stages(|stage| stage.dropped as f64),
         "tidemill_stage_traps_total" => stages(|stage| stage.traps as f64),
-        "tidemill_stage_seconds_per_record" => stages(|stage| stage.micros_per_record / 1e6),
+        // Nothing was measured before the first record.
+        "tidemill_stage_seconds_per_record" => {
+            let timed = snapshot.stages.iter().filter(|stage| stage.micros_per_record > 0.0);
+            timed.map(|stage| (vec![stage.name.clone()], stage.micros_per_record / 1e6)).collect()
+        }
         "tidemill_stage_memory_bytes" => stages(|stage| stage.memory_bytes as f64),
         "tidemill_stage_generation" => stages(|stage| stage.generation as f64),
         "tidemill_sink_rows_total" => sinks(|sink| sink.rows as f64),

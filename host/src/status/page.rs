@@ -54,7 +54,9 @@ fn value(name: &str, snapshot: &Snapshot) -> String {
         "reason" => escape(snapshot.reason.as_deref().unwrap_or_default()),
         "reason-hidden" => hidden(snapshot.reason.is_none()),
         "stand-in" => stand_in
-            .map(|why| format!("Stand-in data: these users are made up by the generator. {}", escape(why)))
+            .map(|why| {
+                format!("Stand-in data: these users are made up by the generator, because the host could not {}", escape(why))
+            })
             .unwrap_or_default(),
         "stand-in-hidden" => hidden(stand_in.is_none()),
         "alarms" => snapshot.alarms.iter().fold(String::new(), |list, alarm| list + "<li>" + &escape(alarm) + "</li>"),

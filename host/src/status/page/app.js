@@ -34,7 +34,7 @@ function sourceCard(source) {
   if (source.retries) figures.push(["retries", count(source.retries)]);
   if (source["next-poll-ms"]) figures.push(["next poll", clock(source["next-poll-ms"])]);
   const sub = [source.state, ...source.notes].filter(Boolean).join(" · ");
-  return { what: "source", name: source.kind, sub, figures, problem: source["last-error"], tag: source["stand-in-for"] ? "stand-in" : "" };
+  return { what: "source", name: source.kind, sub, figures, problem: source["last-error"], troubled: source.state === "backing off", tag: source["stand-in-for"] ? "stand-in" : "" };
 }
 
 function topicCard(status) {
@@ -49,7 +49,10 @@ function topicCard(status) {
 }
 
 function stageCard(stage) {
-  const figures = [["rows", count(stage.rows)], ["per second", rate(stage["records-per-second"])], ["µs per record", stage["micros-per-record"].toFixed(2)]];
+  const figures = [["rows", count(stage.rows)], ["per second", rate(stage["records-per-second"])]];
+  // Before the first record nothing was measured.
+  const micros = stage["micros-per-record"];
+  if (micros) figures.push(["µs per record", micros.toFixed(micros < 10 ? 2 : 0)]);
   for (const key of ["rejected", "dropped", "traps"]) if (stage[key]) figures.push([key, count(stage[key])]);
   const sub = [stage.language, stage.world, `generation ${stage.generation}`, stage.digest.slice(0, 8)].filter(Boolean).join(" · ");
   return { what: "stage", name: stage.name, sub, figures, problem: stage["last-error"] };
@@ -60,11 +63,11 @@ function sinkCard(sink) {
   // A sink in the store shares the position's transaction: it has no write of its own to time.
   if (sink["last-write-ms"]) figures.push(["last write", `${sink["last-write-ms"].toFixed(1)} ms`]);
   if (sink.retries) figures.push(["retries", count(sink.retries)]);
-  return { what: "sink", name: sink.name, sub: [sink.at, sink.state].filter(Boolean).join(" · "), figures, problem: sink["last-error"] };
+  return { what: "sink", name: sink.name, sub: [sink.at, sink.state].filter(Boolean).join(" · "), figures, problem: sink["last-error"], troubled: sink.state === "backing off" };
 }
 
 function drawCard(card) {
-  const node = make("div", card.tag ? "node stands-in" : "node");
+  const node = make("div", card.troubled ? "node troubled" : card.tag ? "node stands-in" : "node");
   node.append(make("p", "what", card.what), make("h3", "", card.name));
   if (card.tag) node.append(make("p", "tag", card.tag));
   node.append(make("p", "sub", card.sub));
@@ -156,7 +159,7 @@ function draw(status) {
   set($("state-word"), status.state);
   $("state").dataset.state = status.state;
   show($("reason"), status.reason);
-  show($("stand-in"), sourceStandsIn && `Stand-in data: these users are made up by the generator. ${sourceStandsIn}`);
+  show($("stand-in"), sourceStandsIn && `Stand-in data: these users are made up by the generator, because the host could not ${sourceStandsIn}`);
   $("alarms").hidden = status.alarms.length === 0;
   if ([...$("alarm-list").children].map((item) => item.textContent).join("\n") !== status.alarms.join("\n")) {
     $("alarm-list").replaceChildren(...status.alarms.map((alarm) => make("li", "", alarm)));
