@@ -149,7 +149,8 @@ async fn decide_patiently(deliver: &Deliver, number: u32, boundary: Boundary, ba
 struct Settled {
     outcomes: Vec<RowOutcome>,
     dead_letters: Vec<DeadLetter>,
-    joined: Vec<store::Write>,
+    /// What is written in the save itself, with the sink's place and the rows, which count once they are saved (invariant 10).
+    joined: Vec<(usize, usize, store::Write)>,
     /// Rows to be shown once they are saved.
     latest: Vec<Map<String, Value>>,
 }
@@ -221,10 +222,7 @@ impl Settle<'_> {
                 None => Err(bound),
             };
             match joins {
-                Ok(write) => {
-                    joined.push(write);
-                    self.deliver.report.sink(at, |status| status.rows += rows as u64);
-                }
+                Ok(write) => joined.push((at, rows, write)),
                 Err(bound) => external.push((at, sink, bound)),
             }
         }
@@ -274,7 +272,7 @@ impl Settle<'_> {
         let next = settled.end;
         let mut figures = self.position.figures;
         let mut dead_letters = Vec::new();
-        let mut with = Vec::new();
+        let (mut with, mut written) = (Vec::new(), Vec::new());
         let mut outcomes = Vec::new();
         let mut latest = Vec::new();
         for settled in left {
@@ -283,7 +281,10 @@ impl Settle<'_> {
             }
             figures += dead_letter::figures(&settled.outcomes);
             dead_letters.extend(settled.dead_letters);
-            with.extend(settled.joined);
+            for (at, rows, write) in settled.joined {
+                with.push(write);
+                written.push((at, rows));
+            }
             outcomes.push(settled.outcomes);
         }
         let reach = if self.external { self.ahead(next) } else { self.position.reach.max(next) };
@@ -300,6 +301,9 @@ impl Settle<'_> {
         }
         while self.planned.get(1).is_some_and(|above| above.first <= next) {
             self.planned.pop_front();
+        }
+        for (at, rows) in written {
+            self.deliver.report.sink(at, |status| status.rows += rows as u64);
         }
         self.deliver.report.saved(self.number, &self.position);
         self.deliver.report.written(latest);
