@@ -1,5 +1,6 @@
 //! A disk that is really full: the host pauses with an alarm, loses nothing, and goes on when there is room.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -33,45 +34,64 @@ fn emitted(host: &Host) -> u64 {
     host.status()["totals"]["emitted"].as_u64().unwrap_or_default()
 }
 
-#[test]
-fn a_full_disk_pauses_the_host_with_an_alarm_until_there_is_room() {
-    let dir = TempDir::new().expect("make a folder");
-    let data = dir.path().join("data");
-    std::fs::create_dir(&data).expect("make a folder");
-    let mut small_disk = Command::new("unshare");
-    small_disk.args(["--user", "--map-root-user", "--mount", "sh", "-c", ON_A_SMALL_DISK]).arg(&data);
+/// A host whose disk has just become full. `None`: such a disk is not to be had here.
+fn on_a_full_disk(dir: &TempDir) -> Option<(Host, PathBuf)> {
     // Asked for or not, a kernel may forbid it.
     let output = Command::new("unshare").args(["-Urm", "sh", "-c", "mount -t tmpfs none /mnt"]).output();
     if !output.as_ref().is_ok_and(|output| output.status.success()) {
         eprintln!("SKIPPED: a file system in a namespace of one's own is not to be had: {output:?}");
-        return;
+        return None;
     }
-    let pipeline =
-        Pipeline::new(root().join("tests/pipelines/disk/pipeline.toml"), &data).set(&format!("source.records={RECORDS}"));
+    let data = dir.path().join("data");
+    std::fs::create_dir(&data).expect("make a folder");
+    let mut small_disk = Command::new("unshare");
+    small_disk.args(["--user", "--map-root-user", "--mount", "sh", "-c", ON_A_SMALL_DISK]).arg(&data);
+    let pipeline = Pipeline::new(root().join("tests/pipelines/disk/pipeline.toml"), &data)
+        .set(&format!("source.records={RECORDS}"))
+        .set(&format!("sink.lines.at=file:{}", data.join("lines.ndjson").display()));
     let mut host = pipeline.start_within(small_disk, "run", &[]);
-    let store = inside(&host, &pipeline.store("disk"));
-    host.ready(&store);
-    let alarm = wait_for("an alarm", || Some(host.status()["alarms"].get(0)?.as_str()?.to_owned()));
-    assert!(alarm.contains("full") && alarm.contains("goes on when there is room"), "{alarm}");
+    let disk = inside(&host, &data);
+    host.ready(&disk.join("disk"));
+    // Which of the two meets it first is open; the other one's alarm follows.
+    wait_for("the store's alarm", || {
+        let status = host.status();
+        let alarms: Vec<&str> = status["alarms"].as_array()?.iter().filter_map(Value::as_str).collect();
+        alarms.iter().any(|alarm| alarm.contains("full") && alarm.contains("goes on when there is room")).then_some(())
+    });
     let stuck = emitted(&host);
     assert!(stuck < RECORDS, "the disk was not small enough");
     assert_eq!(host.has_ended(), None, "{}", host.log());
+    Some((host, disk))
+}
 
-    std::fs::remove_file(inside(&host, &data.join("ballast"))).expect("make room");
+#[test]
+fn a_full_disk_pauses_the_host_with_an_alarm_until_there_is_room() {
+    let dir = TempDir::new().expect("make a folder");
+    let Some((mut host, disk)) = on_a_full_disk(&dir) else { return };
+    std::fs::remove_file(disk.join("ballast")).expect("make room");
     wait_for("all records", || (emitted(&host) == RECORDS).then_some(()));
     wait_for("the alarm to end", || (host.status()["alarms"] == Value::Array(Vec::new())).then_some(()));
     // With the host its disk goes, and SQLite does not open files by such a path: what a kill would leave is copied out.
     let copied = dir.path().join("copied");
     std::fs::create_dir(&copied).expect("make a folder");
     host.signal(Signal::STOP);
-    for file in ["store.db", "store.db-wal"] {
-        std::fs::copy(store.join(file), copied.join(file)).expect("copy the store");
+    for file in ["disk/store.db", "disk/store.db-wal", "lines.ndjson"] {
+        let name = file.rsplit('/').next().expect("a name");
+        std::fs::copy(disk.join(file), copied.join(name)).expect("copy a file of the host");
     }
     host.signal(Signal::CONT);
     let native = Native { topic: "disk", table: "disk.users", key: &["id"], decide: &decide };
     let findings = verify::verify(&copied, &native, Extent::All);
     findings.assert_clean();
     assert_eq!((findings.records as u64, findings.rows as u64), (RECORDS, RECORDS));
+    let lines = std::fs::read_to_string(copied.join("lines.ndjson")).expect("read the lines");
+    let ids: HashSet<String> = lines
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+        .map(|user| user["login"]["uuid"].as_str().expect("a uuid").to_owned())
+        .collect();
+    // Nobody was killed, so nothing is repeated either.
+    assert_eq!((lines.lines().count() as u64, ids.len() as u64), (RECORDS, RECORDS));
     host.terminate();
     assert!(host.wait().success(), "{}", host.log());
 }

@@ -27,7 +27,7 @@ type Shown = Vec<(String, Vec<Option<i64>>)>;
 fn shown(store: &Store) -> (Vec<String>, Shown) {
     let tool = Connection::open(store.dir().join("store.db")).unwrap();
     let mut statement = tool.prepare(r#"SELECT * FROM "spark_streams.created_users" ORDER BY id"#).unwrap();
-    let names: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+    let names: Vec<String> = statement.column_names().map(str::to_owned).collect();
     let rows =
         statement.query_map([], |row| Ok((row.get(0)?, (1..names.len()).map(|at| row.get(at)).collect::<Result<_, _>>()?)));
     (names.clone(), rows.unwrap().map(Result::unwrap).collect())
