@@ -171,7 +171,8 @@ fn a_port_that_is_taken_is_told_and_is_the_environments_fault() {
     let run = Pipeline::of_users(10).verb(&["run"], &["--until-idle", "--json", "--port", &port]);
     let told = envelope(&run);
     assert_eq!(run.status.code(), Some(3), "{told}");
-    assert!(told["error"]["message"].as_str().unwrap().starts_with(&format!("listen at 127.0.0.1:{port}: ")), "{told}");
+    let message = told["error"]["message"].as_str().unwrap();
+    assert!(message.starts_with(&format!("listen at 127.0.0.1:{port}: ")) && message.contains("--port"), "{told}");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The arguments of every verb that serves the page and the API.
 
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
@@ -44,7 +45,10 @@ impl ListenArgs {
             |port| Listen { address: SocketAddr::new(self.listen, port), names: self.allow_host.clone(), token: token.clone() };
         let start = |port| api::start(listen(port), store_dir, reporter.clone(), control.clone(), logs.clone());
         match self.port {
-            Some(port) => start(port),
+            Some(port) => start(port).map_err(|error| match error.downcast_ref().map(io::Error::kind) {
+                Some(io::ErrorKind::AddrInUse) => anyhow::anyhow!("{error:#}: choose another with --port, or 0 for a free one"),
+                _ => error,
+            }),
             None => start(PORT).or_else(|_| start(0)),
         }
         .or_exit(Exit::Environment)
