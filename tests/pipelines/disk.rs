@@ -95,3 +95,12 @@ fn a_full_disk_pauses_the_host_with_an_alarm_until_there_is_room() {
     host.terminate();
     assert!(host.wait().success(), "{}", host.log());
 }
+
+#[test]
+fn a_host_on_a_full_disk_ends_when_it_is_told_to() {
+    let dir = TempDir::new().expect("make a folder");
+    let Some((mut host, _)) = on_a_full_disk(&dir) else { return };
+    host.terminate();
+    let status = host.wait();
+    assert!(status.code().is_some_and(|code| code <= 1), "{status}: {}", host.log());
+}

@@ -134,15 +134,26 @@ enum Turn<T> {
 
 /// Runs the leg until it is drained, ends by itself, or cannot go on.
 pub async fn run(ingest: Ingest, commands: Commands) -> Result<Ended, Error> {
-    let reporter = ingest.reporter.clone();
+    let (reporter, drain, drain_within) = (ingest.reporter.clone(), ingest.drain.clone(), ingest.pace.drain_within);
     let (runs, recorded) = mpsc::channel(RUNS_MAX);
-    let recorder = tokio::spawn(record_runs(ingest.store.clone(), recorded));
+    let mut recorder = tokio::spawn(record_runs(ingest.store.clone(), recorded));
     let ended = match Leg::new(ingest, commands, runs) {
         Ok(leg) => leg.run().await,
         Err(error) => Err(error),
     };
-    // It ends with the leg's sender.
-    let _ = recorder.await;
+    let too_late = async {
+        drain.begun().await;
+        tokio::time::sleep(drain_within).await;
+    };
+    tokio::select! {
+        // It ends with the leg's sender.
+        _ = &mut recorder => {}
+        // A full disk must not keep the host from ending.
+        () = too_late => {
+            recorder.abort();
+            warn!("run records not kept: the store took none in time");
+        }
+    }
     update(&reporter, |source| {
         source.next_poll_ms = None;
         match &ended {
