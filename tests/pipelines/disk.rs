@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use crate::support::host::{Host, Pipeline};
 use crate::support::read::Record;
 use crate::support::verify::{self, Decision, Extent, Native, Row};
-use crate::support::{root, wait_for};
+use crate::support::{root, skip_or_panic, wait_for};
 
 const RECORDS: u64 = 6_000;
 /// A disk of its own, of which all but 4 MiB are taken; the host takes the shell's place.
@@ -36,10 +36,9 @@ fn emitted(host: &Host) -> u64 {
 
 /// A host whose disk has just become full. `None`: such a disk is not to be had here.
 fn on_a_full_disk(dir: &TempDir) -> Option<(Host, PathBuf)> {
-    // Asked for or not, a kernel may forbid it.
     let output = Command::new("unshare").args(["-Urm", "sh", "-c", "mount -t tmpfs none /mnt"]).output();
     if !output.as_ref().is_ok_and(|output| output.status.success()) {
-        eprintln!("SKIPPED: a file system in a namespace of one's own is not to be had: {output:?}");
+        skip_or_panic(&format!("a file system in a namespace of one's own is not to be had: {output:?}"));
         return None;
     }
     let data = dir.path().join("data");
