@@ -22,7 +22,7 @@ fn after_a_clean_end_a_changed_plugin_begins_at_the_next_record() {
 
 #[test]
 fn after_an_unclean_end_a_changed_plugin_begins_at_reach() {
-    let mut scene = Scene::new("tests/crash/table-and-file", jobs::lines(30_000));
+    let mut scene = Scene::new("tests/crash/table-and-file", jobs::lines(60_000));
     let fast = |scene: &Scene| {
         scene.pipeline.clone().set("source.every=0s").set("source.records-per-poll=1000").set("topic.partitions=1")
     };
