@@ -1,7 +1,12 @@
 //! The status API: who is answered, what may be changed by whom, and what is told.
 
+#[path = "status/figures.rs"]
+mod figures;
 #[path = "support/http.rs"]
 mod http;
+#[path = "support/running.rs"]
+#[allow(dead_code, reason = "each class of test uses a part of it")]
+mod running;
 mod support;
 
 use std::collections::BTreeSet;
@@ -303,7 +308,7 @@ fn fill(reporter: &Reporter, emitted: u64) {
         let sink = |name: &str, last_write_ms| SinkStatus { name: name.to_owned(), last_write_ms, ..SinkStatus::default() };
         snapshot.sinks = vec![sink("users", 0.0), sink("lines", 2.5)];
         snapshot.totals = Figures { emitted, ..Figures::default() };
-        snapshot.partitions.insert(0, PartitionStatus { figures: snapshot.totals, ..PartitionStatus::default() });
+        snapshot.partitions.insert(0, PartitionStatus { figures: snapshot.totals.clone(), ..PartitionStatus::default() });
     });
 }
 

@@ -239,7 +239,7 @@ fn generation(world: &Arc<World>, number: u64) -> Generation {
     let stage = StageContract { stage: "double".to_owned(), contract: None };
     let plan = ChainPlan::new(&[stage], &[], false, NullValue::Reject).expect("a chain of one stage");
     let (stages, sinks) = (Arc::new(Code(world.clone())), vec![Arc::new(Table(world.clone())) as Arc<dyn Sink>]);
-    Generation { number, content, plan: Arc::new(plan), stages, sinks }
+    Generation { number, content, plan: Arc::new(plan), stages, sinks, charts: Arc::default() }
 }
 
 struct Older(Arc<World>);

@@ -44,6 +44,13 @@ impl Pipeline {
         Pipeline { dir }
     }
 
+    /// With more keys at the end of the file.
+    pub fn and(self, toml: &str) -> Pipeline {
+        let text = std::fs::read_to_string(self.file()).expect("read the pipeline") + toml;
+        std::fs::write(self.file(), text).expect("write the pipeline");
+        self
+    }
+
     pub fn file(&self) -> PathBuf {
         self.dir.path().join("plain.toml")
     }

@@ -1,6 +1,7 @@
 //! Types the whole chain before the first record: every field that a stage or a sink reads is in the payload or written before
 //! it, with a fitting kind, and every column is fed by a field that fits. Pure and offline (invariant 9).
 
+mod charts;
 mod sinks;
 
 use serde::Serialize;
@@ -9,7 +10,7 @@ use super::code;
 use super::diagnostic::{self, Diagnostic, Place};
 use super::load::Loaded;
 use super::payload::{Payload, Presence};
-use super::plan::{Pipeline, SourceKind, StageContract, StagePlan, TestExpectation};
+use super::plan::{ChartPlan, Pipeline, SourceKind, StageContract, StagePlan, TestExpectation};
 use super::tree::Places;
 use crate::record::{Contract, Field, Kind, OwnField};
 
@@ -22,6 +23,8 @@ pub struct Checked {
     pub whole_records: bool,
     /// Which field goes from where to where.
     pub flows: Vec<Flow>,
+    /// Those of the file, or else those that the columns suggest.
+    pub charts: Vec<ChartPlan>,
 }
 
 /// A field on its way from its writer to a reader.
@@ -54,6 +57,7 @@ pub fn check(loaded: &Loaded, contracts: &[StageContract]) -> (Checked, Vec<Diag
         }
     }
     chain.sinks();
+    chain.charts(contracts.last().is_some_and(|last| last.contract.is_some()));
     chain.null_value();
     chain.key_follows_the_topic(contracts);
     chain.unread();

@@ -53,6 +53,7 @@ pub const KEY_NOT_IN_PAYLOAD: &str = "TM059";
 pub const KEYS_DISAGREE: &str = "TM060";
 pub const DELETE_WITHOUT_KEY: &str = "TM061";
 pub const SAMPLE_NOT_USED: &str = "TM062";
+pub const BAD_CHART: &str = "TM063";
 
 pub const PLUGIN_MISSING: &str = "TM070";
 pub const PLUGIN_INVALID: &str = "TM071";

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
 
 use super::defaults;
-use super::plan::{CqlType, KeyRole, NullValue};
+use super::plan::{ChartKind, CqlType, KeyRole, NullValue, TimeStep};
 use super::written::{HumanDuration, HumanRetention, HumanShare, HumanSize, Named, Written};
 
 /// A pipeline: a source, a topic, stages and sinks.
@@ -30,6 +30,8 @@ pub struct PipelineFile {
     pub sink: Option<Vec<Written<SinkFile>>>,
     /// What happens with records that are rejected.
     pub dead_letters: Option<Written<DeadLettersFile>>,
+    /// What the page shows.
+    pub dashboard: Option<Written<DashboardFile>>,
     /// Cases for `tidemill test`: one payload in, what must come of it.
     pub test: Option<Vec<Written<TestFile>>>,
     /// Changes to this file, by name of the profile, applied with `--profile`. Stages and sinks are named: `sink.users.at = "…"`.
@@ -240,6 +242,44 @@ pub struct DeadLettersFile {
 #[serde(rename_all = "lowercase")]
 pub enum DeadLettersTo {
     Topic,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct DashboardFile {
+    /// Fields whose values are not shown: `login.*` is all that lies in `login`. Whoever has the token may see them.
+    #[schemars(extend("default" = defaults::MASK))]
+    pub mask: Option<Written<Vec<Written<String>>>>,
+    /// Log files that are shown beside the host's own lines, relative to the pipeline file: a broker's, a database's. They are followed.
+    pub logs: Option<Written<Vec<Written<String>>>>,
+    /// A page for everybody: nothing can be changed through it, and of records only `fields` are shown. It may listen beyond this
+    /// machine without a token.
+    #[schemars(extend("default" = defaults::PUBLIC))]
+    pub public: Option<Written<bool>>,
+    /// What a public page shows of a record, by the name of the field or column.
+    pub fields: Option<Written<Vec<Written<String>>>>,
+    /// Charts of what was delivered. Without any, the page chooses some by the columns of the tables.
+    pub chart: Option<Vec<Written<ChartFile>>>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ChartFile {
+    /// The field whose values are counted, as it is after the last stage.
+    #[schemars(required)]
+    pub field: Option<Written<String>>,
+    /// How it is drawn: `share` (parts of a whole), `top` (the most frequent), `timeline` (by year, month, … of a timestamp, or by an
+    /// integer), `number` (sum, least, greatest, mean) or `histogram`.
+    #[schemars(required)]
+    pub kind: Option<Written<ChartKind>>,
+    /// What stands above it. Default: made of the field's name.
+    pub title: Option<Written<String>>,
+    /// share, top: how many values are shown by name; the rest is counted together. A top's default is 5.
+    #[schemars(range(min = 1, max = 50), extend("default" = defaults::CHART_LIMIT))]
+    pub limit: Option<Written<u32>>,
+    /// timeline: the step in which timestamps are counted, in UTC.
+    #[schemars(extend("default" = defaults::CHART_BY))]
+    pub by: Option<Written<TimeStep>>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]

@@ -15,6 +15,7 @@ mod load;
 mod payload;
 pub mod plan;
 mod resolve;
+mod resolve_dashboard;
 mod resolve_http;
 mod resolve_source;
 pub mod schema;

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
-use crate::record::{Contract, Kind};
+use crate::record::{Contract, Field, Kind};
 
 /// A whole pipeline file, resolved with profile, `--set` and environment.
 #[derive(Clone, Debug)]
@@ -23,6 +23,7 @@ pub struct Pipeline {
     pub stages: Vec<StagePlan>,
     pub sinks: Vec<SinkPlan>,
     pub dead_letters: DeadLettersPlan,
+    pub dashboard: DashboardPlan,
     pub tests: Vec<TestPlan>,
 }
 
@@ -344,6 +345,98 @@ pub struct DeadLettersPlan {
 pub struct StopWhen {
     pub percent: f64,
     pub of: u32,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct DashboardPlan {
+    /// Fields whose values are not shown; `login.*` is all that lies in `login`.
+    pub mask: Vec<String>,
+    /// Log files to follow.
+    pub logs: Vec<PathBuf>,
+    /// Nothing can be changed through the API, and of records only `fields` are shown.
+    pub public: bool,
+    pub fields: Vec<String>,
+    /// As asked for. `None`: chosen by the columns, see [`super::check::Checked::charts`].
+    pub charts: Option<Vec<ChartPlan>>,
+}
+
+/// One chart: the values of a field, counted once per offset.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChartPlan {
+    pub title: String,
+    /// Its kind is known once the chain is checked; until then `json`.
+    pub field: Field,
+    pub kind: ChartKind,
+    /// timeline of a timestamp.
+    pub by: TimeStep,
+    /// Values that are shown by name.
+    pub limit: u32,
+}
+
+impl ChartPlan {
+    /// Names what is counted: two charts of one key share their counters.
+    pub fn key(&self) -> String {
+        let by = match (self.kind, self.field.kind) {
+            (ChartKind::Timeline, Kind::Int) => "value",
+            (ChartKind::Timeline, _) => self.by.name(),
+            _ => "",
+        };
+        format!("{}:{by}:{}", self.kind.counts(), self.field.name)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ChartKind {
+    Share,
+    Top,
+    Timeline,
+    Number,
+    Histogram,
+}
+
+impl ChartKind {
+    pub fn name(self) -> &'static str {
+        match self {
+            ChartKind::Share => "share",
+            ChartKind::Top => "top",
+            ChartKind::Timeline => "timeline",
+            ChartKind::Number => "number",
+            ChartKind::Histogram => "histogram",
+        }
+    }
+
+    /// What is counted for it.
+    fn counts(self) -> &'static str {
+        match self {
+            ChartKind::Share | ChartKind::Top => "names",
+            ChartKind::Timeline => "times",
+            ChartKind::Number => "number",
+            ChartKind::Histogram => "bins",
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum TimeStep {
+    Year,
+    Month,
+    Day,
+    Hour,
+    Minute,
+}
+
+impl TimeStep {
+    pub fn name(self) -> &'static str {
+        match self {
+            TimeStep::Year => "year",
+            TimeStep::Month => "month",
+            TimeStep::Day => "day",
+            TimeStep::Hour => "hour",
+            TimeStep::Minute => "minute",
+        }
+    }
 }
 
 /// A `[[test]]` case of the file: one payload in, what must come of it.

@@ -41,6 +41,7 @@ impl Resolver<'_> {
         self.unique("test", tests.iter().map(|test| test.value.name.as_ref()));
         let tests = tests.into_iter().filter_map(|test| self.test(test.value)).collect();
         let dead_letters = self.dead_letters(file.dead_letters.map(|written| written.value));
+        let dashboard = self.dashboard(file.dashboard.map(|written| written.value));
         if self.found.iter().any(Diagnostic::is_error) {
             return None;
         }
@@ -53,6 +54,7 @@ impl Resolver<'_> {
             stages,
             sinks,
             dead_letters,
+            dashboard,
             tests,
         })
     }

@@ -98,14 +98,14 @@ fn section(out: &mut String, title: &str, schema: &Value, prefix: &str) {
     for (name, inner) in keys {
         let path = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
         if prefix.is_empty() && properties(inner).is_some() {
-            tables.push((format!("`[{path}]`"), inner));
+            tables.push((format!("`[{path}]`"), inner, path));
         } else if let Some(items) = inner.get("items").filter(|items| properties(items).is_some()) {
-            tables.push((format!("`[[{path}]]`"), items));
+            tables.push((format!("`[[{path}]]`"), items, path));
         }
     }
     out.push('\n');
-    for (title, inner) in tables {
-        section(out, &title, inner, &title);
+    for (title, inner, path) in tables {
+        section(out, &title, inner, &path);
     }
 }
 

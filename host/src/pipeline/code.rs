@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::generation::Generation;
-use crate::config::plan::{NullValue, SinkColumn};
+use crate::config::plan::{ChartPlan, NullValue, SinkColumn};
 use crate::record::Field;
 use crate::sink::Sink;
 use crate::topic::{GenerationContent, GenerationStage};
@@ -21,6 +21,9 @@ pub struct Bindings {
     pub fields: Vec<Field>,
     /// Columns by sink; none for sinks that take whole records.
     pub sinks: BTreeMap<String, Vec<SinkColumn>>,
+    /// What is counted of the rows. It decides nothing, so it is no part of a generation's content.
+    #[serde(skip)]
+    pub charts: Arc<Vec<ChartPlan>>,
 }
 
 /// What a generation consists of (delivery §3): equal content is one generation.
@@ -44,7 +47,10 @@ pub fn assemble(
     sinks: Vec<Arc<dyn Sink>>,
 ) -> Result<Generation, String> {
     let messages = sinks.iter().any(|sink| sink.wants_messages());
-    let plan = ChainPlan::new(stages.contracts(), &bindings.fields, messages, bindings.null_value);
-    let plan = plan.map_err(|error| error.to_string())?;
-    Ok(Generation { number, content, plan: Arc::new(plan), stages: Arc::new(stages), sinks })
+    let plan = |fields: &[Field]| ChainPlan::new(stages.contracts(), fields, messages, bindings.null_value);
+    let charted = bindings.charts.iter().map(|chart| &chart.field);
+    // An older generation may not know a chart's field, or know it as another kind: it is run as it was, and counts none.
+    let plan = plan(&bindings.fields.iter().chain(charted).cloned().collect::<Vec<_>>()).or_else(|_| plan(&bindings.fields));
+    let plan = Arc::new(plan.map_err(|error| error.to_string())?);
+    Ok(Generation { number, content, plan, stages: Arc::new(stages), sinks, charts: bindings.charts.clone() })
 }

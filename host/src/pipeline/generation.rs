@@ -6,6 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::sync::Mutex;
 
+use crate::config::plan::ChartPlan;
 use crate::sink::Sink;
 use crate::topic::GenerationContent;
 use crate::transform::{Chain, ChainPlan, Error, StageFactory};
@@ -17,6 +18,8 @@ pub struct Generation {
     pub stages: Arc<dyn StageFactory>,
     /// The sinks as they bind under this generation.
     pub sinks: Vec<Arc<dyn Sink>>,
+    /// What is counted of the rows.
+    pub charts: Arc<Vec<ChartPlan>>,
 }
 
 impl Generation {

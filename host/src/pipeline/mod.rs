@@ -4,6 +4,7 @@
 
 pub mod boundary;
 mod brake;
+mod charts;
 mod code;
 mod control;
 pub mod crash;

@@ -23,6 +23,7 @@ use super::worker::{self, Decided};
 use crate::record::{Batch, Place, RowOutcome};
 use crate::sink::{self, Bound, Sink};
 use crate::store;
+use crate::topic::figures::Tallies;
 use crate::topic::{self, Boundary, DeadLetter, Figures, Position, Save, Saver};
 
 /// What the topic hands out for the partition.
@@ -67,12 +68,14 @@ pub(super) struct Partition {
 impl Partition {
     pub async fn run(self, handed: mpsc::Receiver<Handed>) -> Result<(), Stop> {
         let course = Course::resume(self.position.as_ref(), self.deliver.generations.present().number);
-        let position = self.position.unwrap_or(Position {
+        let mut position = self.position.unwrap_or(Position {
             next: self.first,
             reach: self.first,
             boundaries: Vec::new(),
             figures: Figures::default(),
         });
+        let charts = &self.deliver.generations.present().charts;
+        position.figures.tallies.retain(|key| charts.iter().any(|chart| chart.key() == key));
         let (decided, steps) = mpsc::channel(DECIDED_AHEAD);
         let settle = Settle {
             tracker: Tracker::new(position.next),
@@ -148,6 +151,7 @@ async fn decide_patiently(deliver: &Deliver, number: u32, boundary: Boundary, ba
 /// What a written batch leaves to be saved.
 struct Settled {
     outcomes: Vec<RowOutcome>,
+    tallies: Tallies,
     dead_letters: Vec<DeadLetter>,
     /// What is written in the save itself, with the sink's place and the rows, which count once they are saved (invariant 10).
     joined: Vec<(usize, usize, store::Write)>,
@@ -237,7 +241,8 @@ impl Settle<'_> {
             crash::point("after-sink-write");
         }
         let dead_letters = dead_letter::of(&decided, &self.deliver.host);
-        self.tracker.settle(ticket, Settled { outcomes: decided.outcomes, dead_letters, joined, latest });
+        let tallies = decided.charted.tallies;
+        self.tracker.settle(ticket, Settled { outcomes: decided.outcomes, tallies, dead_letters, joined, latest });
         Ok(())
     }
 
@@ -270,7 +275,7 @@ impl Settle<'_> {
 
     async fn save(&mut self, settled: std::ops::Range<i64>, left: Vec<Settled>) -> Result<(), Stop> {
         let next = settled.end;
-        let mut figures = self.position.figures;
+        let mut figures = self.position.figures.clone();
         let mut dead_letters = Vec::new();
         let (mut with, mut written) = (Vec::new(), Vec::new());
         let mut outcomes = Vec::new();
@@ -279,7 +284,7 @@ impl Settle<'_> {
             if !settled.latest.is_empty() {
                 latest = settled.latest;
             }
-            figures += dead_letter::figures(&settled.outcomes);
+            figures += &Figures { tallies: settled.tallies, ..dead_letter::figures(&settled.outcomes) };
             dead_letters.extend(settled.dead_letters);
             for (at, rows, write) in settled.joined {
                 with.push(write);
@@ -306,6 +311,7 @@ impl Settle<'_> {
             self.deliver.report.sink(at, |status| status.rows += rows as u64);
         }
         self.deliver.report.saved(self.number, &self.position);
+        self.deliver.report.counted();
         self.deliver.report.written(latest);
         self.compare_clocks();
         outcomes.iter().try_for_each(|outcomes| self.deliver.judge(outcomes)).map_err(Stop::Fault)
@@ -366,11 +372,15 @@ impl Settle<'_> {
 
 /// Rejects the records whose rows a server refused; their other rows stand.
 fn refuse(decided: &mut Decided, refused: Vec<(Place, String)>) {
+    if refused.is_empty() {
+        return;
+    }
     for (place, reason) in refused {
         if let Ok(row) = decided.batch.offsets().binary_search(&place.offset) {
             decided.outcomes[row] = RowOutcome::Rejected { stage: None, reason };
         }
     }
+    decided.chart_again();
 }
 
 /// Writes until it works, or the sink as a whole is wrong, or the host drains.

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::code::{self, Bindings};
 use super::generation::{Generation, Recall};
-use crate::config::plan::SinkPlan;
+use crate::config::plan::{ChartPlan, SinkPlan};
 use crate::plugin::{Engine, InstanceConfig};
 use crate::sink::{self, Sink};
 use crate::store::{Store, components};
@@ -20,6 +20,7 @@ pub struct Kept {
     pub topic: Arc<dyn Topic>,
     /// The present ones: an older generation writes to those that it knew, with the columns it had.
     pub sinks: Vec<SinkPlan>,
+    pub charts: Arc<Vec<ChartPlan>>,
 }
 
 #[async_trait]
@@ -36,6 +37,7 @@ impl Recall for Kept {
         }
         let bindings: Bindings =
             serde_json::from_value(content.bindings.clone()).map_err(|error| format!("read its bindings: {error}"))?;
+        let bindings = Bindings { charts: self.charts.clone(), ..bindings };
         let mut sinks: Vec<Arc<dyn Sink>> = Vec::with_capacity(self.sinks.len());
         for plan in &self.sinks {
             if let Some(columns) = bindings.sinks.get(&plan.name) {

@@ -80,11 +80,14 @@ impl Report {
             partition.end = partition.end.max(position.next);
             partition.lag = partition.end - position.next;
             partition.generation = position.boundary_of(position.next).map_or(partition.generation, |b| b.generation);
-            partition.figures = position.figures;
-            let mut totals = crate::topic::Figures::default();
-            snapshot.partitions.values().for_each(|partition| totals += partition.figures);
-            snapshot.totals = totals;
         });
+        self.reporter.counted(number, &position.figures);
+    }
+
+    /// Records of a partition were counted now.
+    pub fn counted(&self) {
+        let now = jiff::Timestamp::now().as_millisecond();
+        self.reporter.update(|snapshot| snapshot.figures_at_ms = Some(now));
     }
 
     /// What the stages did with a batch, and why a record of it was rejected, if one was.

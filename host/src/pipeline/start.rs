@@ -17,9 +17,11 @@ use super::prepare::Prepared;
 use super::recall::Kept;
 use super::report::Report;
 use super::worker::Workers;
-use crate::config::plan::{Pipeline, SinkAddress};
+use crate::config::plan::{ChartKind, ChartPlan, Pipeline, SinkAddress};
+use crate::record::Kind;
 use crate::sink::{self, Sink};
 use crate::source;
+use crate::status::charts::Chart;
 use crate::status::{Reporter, SinkStatus, Snapshot, SourceStatus, StageStatus, TopicStatus};
 use crate::store::{self, Store, components};
 use crate::topic::embedded::Embedded;
@@ -106,7 +108,7 @@ impl Running {
         let snapshot = self.shared.deliver.report.reporter().snapshot();
         ended?;
         let done = |now: u64, before: u64| now.saturating_sub(before);
-        let (now, before) = (snapshot.totals, self.before);
+        let (now, before) = (snapshot.totals, &self.before);
         Ok(Ended {
             ingested: snapshot.source.map_or(0, |source| source.records),
             delivered: done(now.emitted + now.deleted, before.emitted + before.deleted),
@@ -149,20 +151,24 @@ async fn assemble(prepared: Prepared, store: Store, reporter: Reporter, options:
     for stage in &stages {
         components::keep(&store, &stage.stage.plugin.digest, &stage.bytes).await?;
     }
-    describe(&reporter, &plan, &stages, &options);
+    describe(&reporter, &plan, &stages, &checked.charts, &options);
     let stages: Vec<Stage> = stages.into_iter().map(|stage| stage.stage).collect();
     let columns = plan.sinks.iter().map(|sink| (sink.name.clone(), sink.columns.clone())).collect();
-    let bindings = Bindings { null_value: plan.topic.null_value, fields: checked.sink_fields, sinks: columns };
+    let charts = Arc::new(checked.charts);
+    let null_value = plan.topic.null_value;
+    let bindings = Bindings { null_value, fields: checked.sink_fields, sinks: columns, charts: charts.clone() };
     let content = code::content(&stages, &bindings);
     let number = topic.claim_generation(&content).await?;
     let stages = Stages::start(stages).map_err(StartError::Chain)?;
     let present = code::assemble(number, content, stages, &bindings, sinks).map_err(StartError::Chain)?;
     reporter.update(|snapshot| snapshot.stages.iter_mut().for_each(|stage| stage.generation = number));
-    let kept = Kept { engine, store: store.clone(), topic: topic.clone(), sinks: plan.sinks.clone() };
+    let kept = Kept { engine, store: store.clone(), topic: topic.clone(), sinks: plan.sinks.clone(), charts };
 
     let mut before = Figures::default();
-    topic.positions().await?.iter().for_each(|(_, position)| before += position.figures);
-    reporter.update(|snapshot| snapshot.totals = before);
+    for (number, position) in topic.positions().await? {
+        before += &position.figures.outcomes();
+        reporter.counted(number, &position.figures);
+    }
 
     let drain = Drain::default();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -200,7 +206,7 @@ async fn assemble(prepared: Prepared, store: Store, reporter: Reporter, options:
 }
 
 /// What the status says of the pipeline before anything has happened.
-fn describe(reporter: &Reporter, plan: &Pipeline, stages: &[super::PreparedStage], options: &Options) {
+fn describe(reporter: &Reporter, plan: &Pipeline, stages: &[super::PreparedStage], charts: &[ChartPlan], options: &Options) {
     let status = |stage: &super::PreparedStage| StageStatus {
         name: stage.stage.config.stage.clone(),
         plugin: stage.path.display().to_string(),
@@ -232,9 +238,26 @@ fn describe(reporter: &Reporter, plan: &Pipeline, stages: &[super::PreparedStage
         topic: TopicStatus { name: plan.topic.name.clone(), at: "embedded".to_owned() },
         stages: stages.iter().map(status).collect(),
         sinks: sinks.collect(),
+        charts: charts.iter().map(chart).collect(),
         ..Snapshot::default()
     };
     reporter.update(|snapshot| *snapshot = described);
+}
+
+fn chart(plan: &ChartPlan) -> Chart {
+    let by = (plan.kind == ChartKind::Timeline).then(|| match plan.field.kind {
+        Kind::Int => "value".to_owned(),
+        _ => plan.by.name().to_owned(),
+    });
+    Chart {
+        title: plan.title.clone(),
+        field: plan.field.name.clone(),
+        kind: plan.kind.name().to_owned(),
+        by,
+        key: plan.key(),
+        limit: plan.limit as usize,
+        ..Chart::default()
+    }
 }
 
 /// Where a dead letter says that it was made.

@@ -8,10 +8,12 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::charts;
 use super::generation::Generation;
-use crate::record::{Batch, RowOutcome};
+use crate::record::{Batch, Columns, RowOutcome};
 use crate::sink::{Bound, Emitted};
 use crate::topic::Boundary;
+use crate::topic::figures::Tallies;
 use crate::transform::{self, Chain, StageFigures, Transformed};
 
 /// A batch whose records are all decided and bound for every sink.
@@ -24,6 +26,27 @@ pub struct Decided {
     pub bound: Vec<Bound>,
     pub stages: Vec<StageFigures>,
     pub took: Duration,
+    pub charted: Charted,
+}
+
+/// What the charts count of a batch, and what it is counted over: a sink may refuse a record later.
+pub struct Charted {
+    pub tallies: Tallies,
+    columns: Columns,
+    /// Row → record of the batch, ascending; and the rows that are deletes.
+    origins: Vec<u32>,
+    deleted: Vec<u32>,
+}
+
+impl Decided {
+    /// Counts again, without the records that are rejected by now.
+    pub fn chart_again(&mut self) {
+        let Charted { columns, origins, deleted, .. } = &self.charted;
+        let rejected = |row: &u32| matches!(self.outcomes[origins[*row as usize] as usize], RowOutcome::Rejected { .. });
+        let rows = origins.len() as u32;
+        let skip: Vec<u32> = (0..rows).filter(|row| rejected(row) || deleted.binary_search(row).is_ok()).collect();
+        self.charted.tallies = charts::count(&self.generation.charts, columns, origins.len(), &skip, super::now_micros() / 1_000);
+    }
 }
 
 /// Why a batch is not decided.
@@ -199,7 +222,13 @@ fn bind(
             return Err(Failure::Fatal("a sink refuses a batch without naming a record of it".to_owned()));
         }
     };
+    let charts = &generation.charts;
+    let mut columns = transformed.columns;
+    columns.retain(|name| charts.iter().any(|chart| chart.field.name == name));
+    let (origins, deleted) = (transformed.origins, transformed.deleted);
+    let tallies = charts::count(charts, &columns, origins.len(), &deleted, super::now_micros() / 1_000);
     Ok(Decided {
+        charted: Charted { tallies, columns, origins, deleted },
         outcomes: transformed.outcomes,
         stages: transformed.stages,
         batch,

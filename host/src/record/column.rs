@@ -193,6 +193,11 @@ impl Columns {
         self.0.iter().find(|(known, _)| known == name).map(|(_, column)| column)
     }
 
+    /// Lets go of the fields that are not wanted any more.
+    pub fn retain(&mut self, wanted: impl Fn(&str) -> bool) {
+        self.0.retain(|(name, _)| wanted(name));
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Column)> {
         self.0.iter().map(|(name, column)| (name.as_str(), column))
     }

@@ -125,6 +125,7 @@ fn routes(shared: Shared, guard: Arc<Guard>) -> Router {
         .route("/api/status", get(status))
         .route("/api/events", get(|State(shared): State<Shared>| async move { shared.events.stream() }))
         .route("/api/logs", get(logs))
+        .route("/api/rates", get(rates))
         .route("/api/runs", get(runs))
         .route("/api/dead-letters", get(dead_letters))
         .route("/api/dead-letters/{partition}/{offset}", get(dead_letter))
@@ -180,6 +181,15 @@ struct From {
 
 async fn logs(State(shared): State<Shared>, Query(wanted): Query<From>) -> Response {
     axum::Json(shared.logs.since(wanted.from)).into_response()
+}
+
+#[derive(Deserialize)]
+struct Seconds {
+    seconds: Option<usize>,
+}
+
+async fn rates(State(shared): State<Shared>, Query(wanted): Query<Seconds>) -> Response {
+    axum::Json(shared.reporter.rates(wanted.seconds.unwrap_or(600))).into_response()
 }
 
 async fn runs(State(shared): State<Shared>, Query(page): Query<Page>) -> Response {

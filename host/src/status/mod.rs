@@ -1,13 +1,16 @@
 //! What the host tells of itself. Stages hold a [`Reporter`] and write; the page and the API hold snapshots and read.
 
 pub mod api;
+pub mod charts;
 mod connection;
 pub mod dead_letter;
 mod events;
 mod guard;
+pub mod health;
 pub mod logs;
 pub mod metrics;
 mod page;
+pub mod rates;
 mod sampler;
 pub mod token;
 
@@ -18,8 +21,12 @@ use std::time::Instant;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
+use self::charts::Chart;
+use self::health::Health;
+use self::rates::{Point, Rates};
 use self::sampler::Sampler;
 use crate::topic::Figures;
+use crate::topic::figures::Tallies;
 
 /// All of the status at one moment. Serialised as it is by `/api/status`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -48,6 +55,12 @@ pub struct Snapshot {
     /// The latest rows that were written, newest first, at most 20: column → JSON.
     pub latest: Vec<serde_json::Map<String, serde_json::Value>>,
     pub rss_bytes: u64,
+    pub health: Health,
+    /// When a record was counted last, ms since 1970; `null`: none since the start.
+    pub figures_at_ms: Option<i64>,
+    /// The last full second.
+    pub rate: Option<Point>,
+    pub charts: Vec<Chart>,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -128,6 +141,8 @@ pub struct Reporter(Arc<Mutex<Reported>>);
 struct Reported {
     snapshot: Snapshot,
     sampler: Sampler,
+    /// What the charts show, by partition. Not in the snapshot, which is copied for every look.
+    tallies: BTreeMap<u32, Tallies>,
 }
 
 impl Reporter {
@@ -145,11 +160,37 @@ impl Reporter {
     pub fn sample(&self) -> Snapshot {
         let rss_bytes = sampler::resident_bytes();
         let mut reported = self.lock();
-        let Reported { snapshot, sampler } = &mut *reported;
+        let Reported { snapshot, sampler, tallies } = &mut *reported;
         sampler.look(Instant::now(), snapshot);
         snapshot.rss_bytes = rss_bytes;
+        snapshot.health = health::of(snapshot);
+        if !snapshot.charts.is_empty() {
+            let mut sum = Tallies::default();
+            tallies.values().for_each(|tallies| sum.add(tallies));
+            for chart in &mut snapshot.charts {
+                if let Some(tally) = sum.get(&chart.key) {
+                    chart.show(tally);
+                }
+            }
+        }
         drop(reported);
         self.snapshot()
+    }
+
+    /// A partition's figures as they were saved.
+    pub fn counted(&self, partition: u32, figures: &Figures) {
+        let mut reported = self.lock();
+        let Reported { snapshot, tallies, .. } = &mut *reported;
+        tallies.insert(partition, figures.tallies.clone());
+        snapshot.partitions.entry(partition).or_default().figures = figures.outcomes();
+        let mut totals = Figures::default();
+        snapshot.partitions.values().for_each(|partition| totals += &partition.figures);
+        snapshot.totals = totals;
+    }
+
+    /// The last so many seconds, one by one.
+    pub fn rates(&self, seconds: usize) -> Rates {
+        self.lock().sampler.rates(seconds)
     }
 
     fn lock(&self) -> MutexGuard<'_, Reported> {

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::Snapshot;
+use super::rates::{Counted, Rates, Ring};
 
 /// A rate is the growth over so much time, or since the start while that is shorter.
 const WINDOW: Duration = Duration::from_secs(10);
@@ -14,10 +15,12 @@ const WINDOW: Duration = Duration::from_secs(10);
 #[derive(Default)]
 pub struct Sampler {
     looks: VecDeque<Look>,
-    /// Emitted and deleted records by partition, at the last look.
-    seen: BTreeMap<u32, u64>,
+    /// Delivered (emitted and deleted) and rejected records by partition, at the last look.
+    seen: BTreeMap<u32, (u64, u64)>,
     /// All growth seen so far.
     delivered: u64,
+    rejected: u64,
+    ring: Ring,
 }
 
 struct Look {
@@ -31,9 +34,10 @@ impl Sampler {
     /// Looks at the counters and fills in the rates.
     pub fn look(&mut self, now: Instant, snapshot: &mut Snapshot) {
         for (partition, status) in &snapshot.partitions {
-            let count = status.figures.emitted + status.figures.deleted;
-            if let Some(before) = self.seen.insert(*partition, count) {
-                self.delivered += count.saturating_sub(before);
+            let (delivered, rejected) = (status.figures.emitted + status.figures.deleted, status.figures.rejected);
+            if let Some(before) = self.seen.insert(*partition, (delivered, rejected)) {
+                self.delivered += delivered.saturating_sub(before.0);
+                self.rejected += rejected.saturating_sub(before.1);
             }
         }
         self.seen.retain(|partition, _| snapshot.partitions.contains_key(partition));
@@ -54,6 +58,18 @@ impl Sampler {
             }
         }
         self.looks.push_back(look);
+
+        let ingested = snapshot.source.as_ref().map_or(0, |source| source.records);
+        let counted = Counted { delivered: self.delivered, ingested, rejected: self.rejected };
+        let lag = snapshot.partitions.values().map(|partition| partition.lag.max(0)).sum();
+        let at_ms = jiff::Timestamp::now().as_millisecond();
+        if let Some(point) = self.ring.look(now, at_ms, counted, lag) {
+            snapshot.rate = Some(point);
+        }
+    }
+
+    pub fn rates(&self, seconds: usize) -> Rates {
+        self.ring.last(seconds)
     }
 }
 

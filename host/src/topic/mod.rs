@@ -4,6 +4,7 @@
 //! Ingest holds a [`Publisher`], deliver holds a [`Consumer`]; they know nothing of each other.
 
 pub mod embedded;
+pub mod figures;
 
 use std::ops::Range;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
+pub use self::figures::Figures;
 use crate::record::{Batch, Header, Message, Place};
 use crate::store;
 
@@ -31,33 +33,8 @@ impl Boundary {
     }
 }
 
-/// Counted once per offset and saved with the position, so that no redelivery or restart changes them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Figures {
-    pub emitted: u64,
-    pub dropped: u64,
-    pub deleted: u64,
-    pub rejected: u64,
-}
-
-impl Figures {
-    /// Records counted.
-    pub fn decided(&self) -> u64 {
-        self.emitted + self.dropped + self.deleted + self.rejected
-    }
-}
-
-impl std::ops::AddAssign for Figures {
-    fn add_assign(&mut self, more: Figures) {
-        self.emitted += more.emitted;
-        self.dropped += more.dropped;
-        self.deleted += more.deleted;
-        self.rejected += more.rejected;
-    }
-}
-
 /// How far a partition is settled, and what decides from there on. One value, saved in one step.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Position {
     /// The next offset to deliver: all below it is settled.
     pub next: i64,
