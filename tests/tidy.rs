@@ -13,7 +13,7 @@ const LINES_MAX: usize = 600;
 const TEST_LINES_MAX: usize = 800;
 
 /// Which modules a module may name. Records know nobody; whoever comes later in the way of a record may know what came before.
-const IMPORTS: [(&str, &[&str]); 14] = [
+const IMPORTS: [(&str, &[&str]); 15] = [
     ("record", &[]),
     ("config", &["record"]),
     ("schedule", &["config"]),
@@ -26,6 +26,7 @@ const IMPORTS: [(&str, &[&str]); 14] = [
     ("sink", &["record", "config", "store"]),
     ("status", &["record", "topic"]),
     ("pipeline", &["record", "config", "schedule", "store", "topic", "source", "plugin", "transform", "sink", "status"]),
+    ("verify", &["record", "config", "topic", "plugin", "transform", "sink", "pipeline"]),
     ("bench", &["record", "config", "store", "topic", "source", "plugin", "transform", "sink", "status", "pipeline"]),
     (
         "cli",
@@ -42,6 +43,7 @@ const IMPORTS: [(&str, &[&str]); 14] = [
             "sink",
             "status",
             "pipeline",
+            "verify",
             "bench",
         ],
     ),

@@ -16,3 +16,4 @@ pub mod status;
 pub mod store;
 pub mod topic;
 pub mod transform;
+pub mod verify;

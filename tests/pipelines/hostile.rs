@@ -30,6 +30,7 @@ fn run(case: &str, lines: &[(Vec<u8>, Decision)]) -> (TempDir, Store) {
     let table = format!("{case}.table");
     let native = Native { topic: case, table: &table, key: &["id"], decide: &decide };
     let mut findings = verify::verify(&pipeline.store(case), &native, Extent::All);
+    findings.broken.extend(pipeline.verify());
     let store = Store::open(&pipeline.store(case), case);
     verify::compare_source(values.iter().copied(), &store.records(), &mut findings);
     findings.assert_clean();

@@ -96,6 +96,7 @@ fn pages_are_looked_at_split_and_looked_at_again() {
     let decide = |record: &Record, content: &Value| decide_page(record, content, &marks);
     let native = Native { topic: "pages", table: jobs::TABLE, key: &["id"], decide: &decide };
     let mut findings = verify::verify(&pipeline.store("pages"), &native, Extent::All);
+    findings.broken.extend(pipeline.verify());
     let records = Store::open(&pipeline.store("pages"), "pages").records();
     verify::compare_source(lines.iter().map(String::as_bytes), &records, &mut findings);
     findings.assert_clean();
@@ -243,7 +244,8 @@ fn a_record_without_a_value_is_rejected_dropped_or_deletes_its_row() {
             }
         };
         let native = Native { topic: "tombstones", table: "tombstones.table", key: &["id"], decide: &decide };
-        let findings = verify::verify(&pipeline.store("tombstones"), &native, Extent::All);
+        let mut findings = verify::verify(&pipeline.store("tombstones"), &native, Extent::All);
+        findings.broken.extend(pipeline.verify());
         assert!(findings.is_clean(), "{null_value}: {findings}");
         let expected = match null_value {
             "reject" => (3, 3),

@@ -39,7 +39,8 @@ fn five_thousand_users_arrive_with_every_column_as_computed_natively() {
     let answer = pipeline.run_until_idle().ok();
     let counts = ["ingested", "delivered", "dropped", "rejected"].map(|name| answer.count(name));
     assert_eq!(counts, [5_000, 5_000, 0, 0], "{}", answer.envelope);
-    let findings = compare(&pipeline.store("users"), "users_data");
+    let mut findings = compare(&pipeline.store("users"), "users_data");
+    findings.broken.extend(pipeline.verify());
     findings.assert_clean();
     assert_eq!((findings.records, findings.rows), (5_000, 5_000));
     // Nothing is left to do for a second run.
@@ -69,6 +70,7 @@ fn a_thousand_users_of_the_real_api_arrive_with_every_column_as_computed_nativel
     let answer = pipeline.run_until_idle().ok();
     assert_eq!(answer.count("delivered"), 1_000, "{}", answer.envelope);
     let mut findings = compare(&pipeline.store("users"), "users");
+    findings.broken.extend(pipeline.verify());
     let records = Store::open(&pipeline.store("users"), "users").records();
     verify::compare_source(lines.iter().map(Vec::as_slice), &records, &mut findings);
     findings.assert_clean();

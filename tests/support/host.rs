@@ -95,6 +95,19 @@ impl Pipeline {
         self.ask(&["run"], &["--until-idle", "--port", "0"])
     }
 
+    /// What `tidemill verify` finds wrong, or cannot verify: nothing in most tests.
+    #[track_caller]
+    pub fn verify(&self) -> Vec<String> {
+        let answer = self.ask(&["verify"], &[]);
+        let unverifiable = answer.result()["unverifiable"].as_object().is_some_and(|reasons| !reasons.is_empty());
+        let clean = answer.exit == 0 && !unverifiable;
+        if clean {
+            Vec::new()
+        } else {
+            vec![format!("tidemill verify, exit {}: {:#}\n{}", answer.exit, answer.envelope, answer.stderr)]
+        }
+    }
+
     /// Starts a host that goes on until it is told otherwise.
     pub fn start(&self, verb: &str, more: &[&str]) -> Host {
         let mut command = self.command(&[verb]);

@@ -139,8 +139,11 @@ impl Scene {
         Store::open(&self.store_dir(), "jobs")
     }
 
+    /// By the verifier that is shipped as well.
     pub fn verify(&self, extent: Extent) -> Findings {
-        self.verify_at(&self.store_dir(), extent)
+        let mut findings = self.verify_at(&self.store_dir(), extent);
+        findings.broken.extend(self.pipeline.verify());
+        findings
     }
 
     /// A store that began as this scene's.

@@ -31,6 +31,7 @@ mod stand_in;
 mod table;
 mod test;
 mod trial;
+mod verify;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -101,6 +102,8 @@ enum Verb {
     Schema(schema::Args),
     /// List, show, replay or discard rejected records
     DeadLetters(dead_letters::Args),
+    /// Decide every settled record again and compare tables and dead letters with it
+    Verify(verify::Args),
     /// See whether this machine has what a pipeline needs
     Doctor(doctor::Args),
     /// Show what a plugin is, reads and writes
@@ -128,6 +131,7 @@ impl Verb {
             Verb::Explain(args) => explain::run(args, out),
             Verb::Schema(args) => schema::run(args, out),
             Verb::DeadLetters(args) => dead_letters::run(args, out),
+            Verb::Verify(args) => verify::run(args, out),
             Verb::Doctor(args) => doctor::run(args, out),
             Verb::Inspect(args) => inspect::run(args, out),
             Verb::Runs(args) => runs::run(args, out),

@@ -247,6 +247,25 @@ pub enum SinkAddress {
     },
 }
 
+impl SinkAddress {
+    /// `<keyspace>.<table>`, where rows are kept by key.
+    pub fn table(&self) -> Option<&str> {
+        match self {
+            SinkAddress::Embedded { table } | SinkAddress::Cassandra { table, .. } => Some(table),
+            _ => None,
+        }
+    }
+
+    /// Whether it is given whole records when it has these columns.
+    pub fn takes_records(&self, columns: &[SinkColumn]) -> bool {
+        match self {
+            SinkAddress::Topic { .. } => true,
+            SinkAddress::File { .. } | SinkAddress::Stdout | SinkAddress::Memory { .. } => columns.is_empty(),
+            SinkAddress::Embedded { .. } | SinkAddress::Cassandra { .. } | SinkAddress::Null => false,
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SinkColumn {
     pub column: String,

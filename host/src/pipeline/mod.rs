@@ -23,6 +23,7 @@ mod start;
 pub mod tracker;
 pub mod worker;
 
+pub use code::Bindings;
 pub use prepare::{Prepared, PreparedStage, prepare};
 pub use start::{Ended, Options, Running, StartError, at_rest, start};
 
