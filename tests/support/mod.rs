@@ -25,15 +25,21 @@ pub fn skip_or_panic(reason: &str) {
     eprintln!("SKIPPED: {reason}");
 }
 
-/// Looks again and again until there is something, or panics after [`PATIENCE`]. The one place in which tests wait.
+/// Looks again and again until there is something, or panics after [`PATIENCE`].
 #[track_caller]
-pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let until = Instant::now() + PATIENCE;
+pub fn wait_for<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    wait_within(PATIENCE, what, look)
+}
+
+/// [`wait_for`] what may take longer. The one place in which tests wait.
+#[track_caller]
+pub fn wait_within<T>(patience: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let until = Instant::now() + patience;
     loop {
         if let Some(found) = look() {
             return found;
         }
-        assert!(Instant::now() < until, "waited {PATIENCE:?} for {what}");
+        assert!(Instant::now() < until, "waited {patience:?} for {what}");
         std::thread::sleep(Duration::from_millis(2));
     }
 }

@@ -1,0 +1,27 @@
+//! Against a real Kafka 4.1 and a real Cassandra 5.0: Java processes, resolved with Maven, started by the first case that needs them and
+//! shared by all; they end with this process, however it ends. Cases that harm a service start one of their own.
+
+mod support;
+
+#[path = "services/cassandra.rs"]
+mod cassandra;
+#[path = "services/jars.rs"]
+mod jars;
+#[path = "services/kafka.rs"]
+mod kafka;
+#[path = "services/process.rs"]
+mod process;
+#[path = "services/stand.rs"]
+mod stand;
+
+use cassandra::Cassandra;
+use kafka::Kafka;
+
+/// Both services that the cases share; they start side by side.
+pub fn both() -> Option<(&'static Kafka, &'static Cassandra)> {
+    std::thread::scope(|scope| {
+        let kafka = scope.spawn(kafka::shared);
+        let cassandra = cassandra::shared();
+        Some((kafka.join().expect("start Kafka")?, cassandra?))
+    })
+}
