@@ -10,6 +10,7 @@ mod running;
 mod support;
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex};
@@ -27,9 +28,9 @@ use support::{PATIENCE, root, wait_for};
 
 const READS: [&str; 11] = [
     "/",
-    "/style.css",
-    "/app.js",
-    "/icon.svg",
+    "/page/style.css",
+    "/page/app.js",
+    "/page/icon.svg",
     "/livez",
     "/readyz",
     "/metrics",
@@ -397,5 +398,14 @@ fn the_page_tells_the_truth_without_javascript_and_holds_no_inline_code() {
     assert!(page.contains("&lt;img src=x onerror=alert(1)&gt;") && !page.contains("<img src=x"));
     let inline = ["<style", "style=", "<script>", "javascript:", " onclick", " onload", "http://", "https://"];
     assert_eq!(inline.iter().filter(|text| page.contains(**text)).count(), 0, "{page}");
-    assert!(!get(host.at(), "/app.js").body.contains("innerHTML"));
+    let files = fs::read_dir(root().join("host/src/status/page")).unwrap().map(|file| file.unwrap().path());
+    let scripts: Vec<_> = files.filter(|file| file.extension().is_some_and(|ending| ending == "js")).collect();
+    assert!(scripts.len() > 10);
+    for script in scripts {
+        let name = script.file_name().unwrap().to_str().unwrap().to_owned();
+        let served = get(host.at(), &format!("/page/{name}"));
+        assert!(served.status == 200 && served.body == fs::read_to_string(&script).unwrap(), "{name}");
+        let writes_html = ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function"];
+        assert_eq!(writes_html.iter().find(|way| served.body.contains(**way)), None, "{name}");
+    }
 }

@@ -137,7 +137,7 @@ pub struct Host {
 }
 
 impl Host {
-    fn spawn(mut command: Command) -> Host {
+    pub fn spawn(mut command: Command) -> Host {
         // Files, not pipes: a host must never wait for a test to read.
         let log = tempfile::NamedTempFile::new().expect("make a file for the log");
         let both = || Stdio::from(log.reopen().expect("open the log"));

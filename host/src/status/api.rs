@@ -116,9 +116,7 @@ struct Shared {
 fn routes(shared: Shared, guard: Arc<Guard>) -> Router {
     let api = Router::new()
         .route("/", get(home))
-        .route("/style.css", get(|| async { page::style() }))
-        .route("/app.js", get(|| async { page::script() }))
-        .route("/icon.svg", get(|| async { page::icon() }))
+        .route("/page/{name}", get(page::asset))
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(measured))

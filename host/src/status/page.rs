@@ -1,5 +1,7 @@
-//! The page for people: static files, and the numbers of the moment written into the HTML, so that it tells the truth
-//! without JavaScript too. Everything that comes from a record, a plugin or a file is escaped on its way into the HTML.
+//! The page for people: the numbers of the moment written into the HTML, so that it tells the truth without JavaScript too.
+//! Everything that comes from a record, a plugin or a file is escaped on its way into the HTML. What draws it are `assets`.
+
+mod assets;
 
 use std::fmt::Write;
 
@@ -8,21 +10,10 @@ use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use serde_json::Value;
 
+pub use self::assets::asset;
 use super::Snapshot;
 
 const HTML: &str = include_str!("page/index.html");
-
-pub fn style() -> Response {
-    ([(header::CONTENT_TYPE, "text/css; charset=utf-8")], include_str!("page/style.css")).into_response()
-}
-
-pub fn script() -> Response {
-    ([(header::CONTENT_TYPE, "text/javascript; charset=utf-8")], include_str!("page/app.js")).into_response()
-}
-
-pub fn icon() -> Response {
-    ([(header::CONTENT_TYPE, "image/svg+xml")], include_str!("page/icon.svg")).into_response()
-}
 
 pub fn home(snapshot: &Snapshot) -> Response {
     ([(header::CONTENT_TYPE, "text/html; charset=utf-8")], fill(HTML, snapshot)).into_response()

@@ -1,206 +1,159 @@
-// The page: draws what /api/events tells. Text is set by textContent only: records are other people's bytes.
-"use strict";
+// The page: tabs, the connection, the theme; each tab draws itself.
 
-const $ = (id) => document.getElementById(id);
-const whole = new Intl.NumberFormat("en");
-const oneDigit = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
-const count = (n) => whole.format(n);
-const rate = (n) => (n >= 100 ? whole.format(Math.round(n)) : oneDigit.format(n));
-const bytes = (n) => (n < 1024 ? `${n} B` : n < 1048576 ? `${oneDigit.format(n / 1024)} KiB` : `${oneDigit.format(n / 1048576)} MiB`);
-const clock = (ms) => new Date(ms).toLocaleTimeString("en-GB");
+import { askForToken, say } from "./act.js";
+import { $, h, icon, mark, set, show } from "./dom.js";
+import { bytes, clock, count } from "./format.js";
+import { get, token, watch } from "./host.js";
+import * as live from "./live.js";
 
-function set(node, text) {
-  if (node.textContent !== text) node.textContent = text;
+/** Name, title, script; and what the host must answer for the tab to be offered. */
+const TABS = [
+  ["live", "Live", async () => live],
+  ["pipeline", "Pipeline", () => import("./pipeline.js")],
+  ["plugins", "Plugins", () => import("./plugins.js"), async () => Array.isArray(await get("/api/stages"))],
+  ["dead-letters", "Dead letters", () => import("./letters.js"), async () => Boolean((await get("/api/dead-letters/groups")).groups)],
+  ["runs", "Runs", () => import("./runs.js")],
+  ["logs", "Logs", () => import("./logs.js"), async () => Boolean((await get("/api/logs?limit=1")).lines)],
+  ["guide", "Guide", () => import("./guide.js")],
+];
+
+// ---- tabs: one is open, the others cost nothing
+
+const parts = new Map();
+/** Not the tab's own name: the browser would take the fragment `#live` for a place to jump to. */
+const panel = (id) => `${id}-panel`;
+let open = null;
+let status = null;
+
+for (const [id, name, , needs] of TABS) {
+  const tab = h("button", { type: "button", role: "tab", hidden: Boolean(needs), id: `tab-${id}`, "aria-controls": panel(id), "aria-selected": "false", tabindex: "-1", onclick: () => choose(id) }, name);
+  $("tabs").append(tab);
+  if (!$(panel(id))) $("main").append(h("section", { class: "panel", id: panel(id), role: "tabpanel", "aria-labelledby": `tab-${id}`, hidden: true }));
 }
+const badge = h("span", { class: "badge", hidden: true });
+$("tab-dead-letters").append(badge);
 
-function show(node, text) {
-  node.hidden = !text;
-  set(node, text || "");
-}
-
-function make(tag, kind, text) {
-  const node = document.createElement(tag);
-  if (kind) node.className = kind;
-  if (text !== undefined) node.textContent = text;
-  return node;
-}
-
-// ---- the way of a record
-
-// One card: what kind of thing it is, its name, a line under it, figures, and what went wrong last.
-function sourceCard(source) {
-  if (!source) return { what: "source", name: "fed by others", sub: "records come into the topic from outside", figures: [] };
-  const figures = [["records", count(source.records)], ["polls", count(source.polls)], ["received", bytes(source.bytes)]];
-  if (source.retries) figures.push(["retries", count(source.retries)]);
-  if (source["next-poll-ms"]) figures.push(["next poll", clock(source["next-poll-ms"])]);
-  const sub = [source.state, ...source.notes].filter(Boolean).join(" · ");
-  return { what: "source", name: source.kind, sub, figures, problem: source["last-error"], troubled: source.state === "backing off", tag: source["stand-in-for"] ? "stand-in" : "" };
-}
-
-function topicCard(status) {
-  const partitions = Object.values(status.partitions);
-  const sum = (key) => partitions.reduce((total, partition) => total + partition[key], 0);
-  const problems = Object.entries(status.partitions).filter(([, p]) => p["last-error"]).map(([number, p]) => `partition ${number}: ${p["last-error"]}`);
-  return {
-    what: "topic", name: status.topic.name, sub: status.topic.at,
-    figures: [["waiting", count(sum("lag"))], ["end", count(sum("end"))], ["partitions", count(partitions.length)]],
-    problem: problems.join("; "),
-  };
-}
-
-function stageCard(stage) {
-  const figures = [["rows", count(stage.rows)], ["per second", rate(stage["records-per-second"])]];
-  // Before the first record nothing was measured.
-  const micros = stage["micros-per-record"];
-  if (micros) figures.push(["µs per record", micros.toFixed(micros < 10 ? 2 : 0)]);
-  for (const key of ["rejected", "dropped", "traps"]) if (stage[key]) figures.push([key, count(stage[key])]);
-  const sub = [stage.language, stage.world, `generation ${stage.generation}`, stage.digest.slice(0, 8)].filter(Boolean).join(" · ");
-  return { what: "stage", name: stage.name, sub, figures, problem: stage["last-error"] };
-}
-
-function sinkCard(sink) {
-  const figures = [["rows", count(sink.rows)]];
-  // A sink in the store shares the position's transaction: it has no write of its own to time.
-  if (sink["last-write-ms"]) figures.push(["last write", `${sink["last-write-ms"].toFixed(1)} ms`]);
-  if (sink.retries) figures.push(["retries", count(sink.retries)]);
-  return { what: "sink", name: sink.name, sub: [sink.at, sink.state].filter(Boolean).join(" · "), figures, problem: sink["last-error"], troubled: sink.state === "backing off" };
-}
-
-function drawCard(card) {
-  const node = make("div", card.troubled ? "node troubled" : card.tag ? "node stands-in" : "node");
-  node.append(make("p", "what", card.what), make("h3", "", card.name));
-  if (card.tag) node.append(make("p", "tag", card.tag));
-  node.append(make("p", "sub", card.sub));
-  const list = make("ul");
-  for (const [name, value] of card.figures) {
-    const item = make("li");
-    item.append(make("span", "", name), make("b", "", value));
-    list.append(item);
+async function choose(id) {
+  if (open === id || $(`tab-${id}`).hidden) return;
+  const before = open;
+  open = id;
+  for (const [other] of TABS) {
+    const chosen = other === id;
+    mark($(`tab-${other}`), "aria-selected", chosen);
+    mark($(`tab-${other}`), "tabindex", chosen ? "0" : "-1");
+    mark($(panel(other)), "hidden", !chosen);
   }
-  node.append(list);
-  if (card.problem) node.append(make("p", "problem", card.problem));
-  return node;
-}
-
-// A card is only drawn again when it says something new, so that a selection in it stays.
-let drawn = [];
-function drawFlow(status) {
-  const steps = [[sourceCard(status.source)], [topicCard(status)], ...status.stages.map((stage) => [stageCard(stage)]), status.sinks.map(sinkCard)];
-  const flow = $("flow");
-  if (drawn.length !== steps.length) {
-    flow.replaceChildren(...steps.map(() => make("li")));
-    drawn = steps.map(() => "");
-  }
-  steps.forEach((cards, at) => {
-    const says = JSON.stringify(cards);
-    if (says === drawn[at]) return;
-    drawn[at] = says;
-    const stack = make("div", "stack");
-    stack.append(...cards.map(drawCard));
-    flow.children[at].replaceChildren(stack);
-  });
-  flow.classList.toggle("moving", status["records-per-second"] > 0);
-}
-
-// ---- the latest rows
-
-let latest = { all: "", rows: new Set() };
-function drawLatest(rows) {
-  const all = JSON.stringify(rows);
-  if (all === latest.all) return;
-  const columns = [];
-  for (const row of rows) for (const column of Object.keys(row)) if (!columns.includes(column)) columns.push(column);
-  const head = make("tr");
-  for (const column of columns) {
-    const cell = make("th", "", column);
-    cell.scope = "col";
-    head.append(cell);
-  }
-  // A few new rows are pointed out; where most are new, that would be a flicker.
-  const fresh = rows.map((row) => !latest.rows.has(JSON.stringify(row)));
-  const few = latest.rows.size > 0 && fresh.filter(Boolean).length * 2 <= rows.length;
-  const lines = rows.map((row, at) => {
-    const line = make("tr", few && fresh[at] ? "fresh" : "");
-    for (const column of columns) {
-      const value = row[column];
-      const none = value === null || value === undefined;
-      const text = none ? "null" : typeof value === "object" ? JSON.stringify(value) : String(value);
-      const cell = make("td", none ? "none" : "", text);
-      cell.title = text;
-      line.append(cell);
+  $(`tab-${id}`).scrollIntoView({ block: "nearest", inline: "nearest" });
+  if (location.hash.slice(1) !== id) history.replaceState(null, "", `#${id}`);
+  if (before) parts.get(before)?.hidden?.();
+  if (before && window.scrollY > 0) window.scrollTo(0, 0);
+  if (!parts.has(id)) {
+    const part = await TABS.find(([name]) => name === id)[2]();
+    if (!parts.has(id)) {
+      part.start?.($(panel(id)), choose);
+      parts.set(id, part);
     }
-    return line;
-  });
-  $("latest-head").replaceChildren(head);
-  $("latest-body").replaceChildren(...lines);
-  set($("latest-count"), rows.length ? `the newest ${rows.length}` : "none yet");
-  latest = { all, rows: new Set(rows.map((row) => JSON.stringify(row))) };
+  }
+  if (open !== id) return;
+  parts.get(id).shown?.();
+  if (status) parts.get(id).draw?.(status);
 }
 
-// ---- the rate since this page was opened
+$("tabs").addEventListener("keydown", (event) => {
+  const offered = TABS.map(([id]) => id).filter((id) => !$(`tab-${id}`).hidden);
+  const at = offered.indexOf(open);
+  const to = { ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: offered.length - 1 }[event.key];
+  if (to === undefined) return;
+  event.preventDefault();
+  const id = offered[(to + offered.length) % offered.length];
+  choose(id);
+  $(`tab-${id}`).focus();
+});
 
-const rates = [];
-function drawSpark(value) {
-  rates.push(value);
-  if (rates.length > 240) rates.shift();
-  const top = Math.max(...rates, 1e-9);
-  const points = rates.map((value, at) => `${((at / Math.max(rates.length - 1, 1)) * 120).toFixed(1)},${(23 - (value / top) * 22).toFixed(1)}`);
-  const [area, line] = $("spark").children;
-  line.setAttribute("points", points.join(" "));
-  area.setAttribute("points", `0,24 ${points.join(" ")} ${points.at(-1).split(",")[0]},24`);
+addEventListener("hashchange", () => {
+  token.takeFromLink();
+  fromLink();
+});
+
+function fromLink() {
+  const wanted = location.hash.slice(1);
+  choose(TABS.some(([id]) => id === wanted && !$(`tab-${id}`).hidden) ? wanted : "live");
 }
 
-// ---- the whole
+/** Shows the tabs whose answers this host gives. */
+async function offer() {
+  const wanted = location.hash;
+  await Promise.all(
+    TABS.map(async ([id, , , needs]) => {
+      if (needs) $(`tab-${id}`).hidden = !(await needs().catch(() => false));
+    }),
+  );
+  $("tabs").dataset.offered = "";
+  if (wanted.slice(1) && location.hash !== wanted && open === "live") choose(TABS.some(([id]) => `#${id}` === wanted && !$(`tab-${id}`).hidden) ? wanted.slice(1) : "live");
+}
 
-function draw(status) {
-  const totals = status.totals;
-  const sourceStandsIn = status.source && status.source["stand-in-for"];
-  set($("pipeline"), status.pipeline);
+// ---- the top
+
+const THEMES = ["", "light", "dark"];
+const themeButton = h("button", { class: "do bare", type: "button", onclick: () => setTheme(THEMES[(THEMES.indexOf(document.documentElement.dataset.theme || "") + 1) % 3]) }, icon("theme"));
+function setTheme(theme) {
+  if (theme) document.documentElement.dataset.theme = theme;
+  else delete document.documentElement.dataset.theme;
+  localStorage.setItem("tidemill-theme", theme);
+  const name = `Theme: ${theme || "as the system"}`;
+  themeButton.title = name;
+  themeButton.setAttribute("aria-label", name);
+}
+setTheme(THEMES.includes(localStorage.getItem("tidemill-theme")) ? localStorage.getItem("tidemill-theme") : "");
+
+const keyButton = h("button", { class: "do bare", type: "button", onclick: () => askForToken() }, icon("key"), h("span", { class: "words" }));
+function showToken() {
+  set(keyButton.lastChild, token.known() ? "may change" : "view only");
+  keyButton.title = token.known() ? "This tab has the token: it may change things" : "This tab has no token: it may only look";
+  document.body.dataset.token = token.known();
+}
+token.onChange(showToken);
+
+function drawTop() {
+  const source = status.source;
+  set($("name"), status.pipeline);
   set($("state-word"), status.state);
-  $("state").dataset.state = status.state;
+  mark($("state"), "data-state", status.state);
+  set($("since"), `${new Date(status["started-ms"]).toLocaleDateString("en-GB", { day: "numeric", month: "short" })}, ${clock(status["started-ms"])}`);
+  set($("memory"), bytes(status["rss-bytes"]));
   show($("reason"), status.reason);
-  show($("stand-in"), sourceStandsIn && `Stand-in data: these users are made up by the generator, because the host could not ${sourceStandsIn}`);
+  show($("stand-in"), source?.["stand-in-for"] && `Stand-in data: these users are made up by the generator, because the host could not ${source["stand-in-for"]}`);
   $("alarms").hidden = status.alarms.length === 0;
   if ([...$("alarm-list").children].map((item) => item.textContent).join("\n") !== status.alarms.join("\n")) {
-    $("alarm-list").replaceChildren(...status.alarms.map((alarm) => make("li", "", alarm)));
+    $("alarm-list").replaceChildren(...status.alarms.map((alarm) => h("li", {}, alarm)));
   }
-  set($("total"), count(totals.emitted));
-  set($("total-aside"), `${count(totals.dropped)} dropped · ${count(totals.deleted)} deleted · ${count(totals.rejected)} rejected`);
-  set($("rate"), rate(status["records-per-second"]));
-  drawSpark(status["records-per-second"]);
-  const partitions = Object.values(status.partitions);
-  set($("lag"), count(partitions.reduce((total, partition) => total + partition.lag, 0)));
-  set($("lag-aside"), partitions.length === 1 ? "1 partition" : `${partitions.length} partitions`);
-  set($("dead"), count(status["dead-letters"]));
-  $("dead-tile").dataset.dead = status["dead-letters"];
-  set($("memory"), bytes(status["rss-bytes"]));
-  drawFlow(status);
-  drawLatest(status.latest);
-  document.title = `${count(totals.emitted)} · ${status.pipeline} · Tidemill`;
+  show(badge, status["dead-letters"] ? count(status["dead-letters"]) : "");
+  mark(document.body, "data-public", status.public || null);
+  document.title = `${count(status.totals.emitted)} · ${status.pipeline} · Tidemill`;
 }
 
-let told = 0;
+// ---- the connection
+
+let wasLost = false;
 function link(kind, text) {
+  document.body.dataset.link = kind;
   $("link").dataset.link = kind;
-  set($("link"), text);
+  set($("link"), kind === "live" ? "live" : "lost");
+  if (kind === "lost") show($("lost"), text);
+  else show($("lost"), "");
+  if (kind === "live" && wasLost) say(text ? `Connected again: ${text}.` : "Connected again.");
+  wasLost = kind === "lost";
 }
 
-function watch() {
-  const events = new EventSource("/api/events");
-  events.addEventListener("status", (event) => {
-    told = Date.now();
-    link("live", "live");
-    // What nobody sees is not drawn; the next event after the page is shown again draws all.
-    if (!document.hidden) draw(JSON.parse(event.data));
-  });
-  events.onerror = () => {
-    link("lost", told ? `connection lost, as of ${clock(told)}; trying again` : "no connection; trying again");
-    // The browser tries again by itself, but not after an answer such as "too many pages".
-    if (events.readyState === EventSource.CLOSED) setTimeout(watch, 3000);
-  };
-}
-
-setInterval(() => {
-  if (told && Date.now() - told > 5000 && $("link").dataset.link === "live") link("lost", `no news since ${clock(told)}`);
-}, 1000);
-watch();
+token.takeFromLink();
+showToken();
+$("tools").append(keyButton, themeButton);
+$("tools").hidden = false;
+$("tabs").hidden = false;
+offer();
+fromLink();
+watch((next) => {
+  status = next;
+  drawTop();
+  parts.get(open)?.draw?.(status);
+}, link);
