@@ -160,7 +160,7 @@ fn the_flagship_is_embedded_and_a_profile_moves_it() {
     let there = flagship(Some("cluster"), &[]);
     assert_eq!(there.pipeline.topic.at, TopicAddress::Kafka { brokers: vec!["localhost:9092".to_owned()] });
     assert!(matches!(&there.pipeline.sinks[0].at, SinkAddress::Cassandra { hosts, .. } if hosts == &["localhost:9042"]));
-    assert_eq!(there.unsupported().len(), 2);
+    assert_eq!(there.unsupported().len(), 1);
 }
 
 #[test]

@@ -4,3 +4,35 @@
 mod tables;
 #[path = "conformance/topics.rs"]
 mod topics;
+
+use serde_json::{Value, json};
+use tables::{CHECKS, Flaw, Step};
+use tidemill::config::plan::SinkAddress;
+use tidemill::sink;
+use tidemill::store::Store;
+
+async fn value_after(at: SinkAddress, steps: &[Step], flaw: Flaw) -> Option<Value> {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let plan = tables::plan(at.clone());
+    let sink = sink::open(&plan, &store).await.unwrap();
+    tables::apply(sink.as_ref(), steps, flaw).await;
+    let rows = match &at {
+        SinkAddress::Memory { name } => sink::memory::kept(name).rows(),
+        _ => sink::embedded::latest(&store, "k.t", &plan.columns, 20).await.unwrap(),
+    };
+    assert!(rows.len() <= 1, "one key, one row");
+    rows.first().map(|row| row["v"].clone())
+}
+
+#[tokio::test]
+async fn every_table_passes_each_check_and_a_double_fails_it() {
+    for (n, (name, steps, wanted, flaw)) in CHECKS.into_iter().enumerate() {
+        let wanted = wanted.map(|value| json!(value));
+        let embedded = || SinkAddress::Embedded { table: "k.t".to_owned() };
+        let memory = SinkAddress::Memory { name: format!("conformance {n}") };
+        assert_eq!(value_after(embedded(), steps, Flaw::None).await, wanted, "embedded: {name}");
+        assert_eq!(value_after(memory, steps, Flaw::None).await, wanted, "memory: {name}");
+        assert_ne!(value_after(embedded(), steps, flaw).await, wanted, "the double passes: {name}");
+    }
+}

@@ -20,7 +20,7 @@ fn column(name: &str, cql: CqlType, key: Option<KeyRole>) -> SinkColumn {
 
 fn users(columns: Vec<SinkColumn>) -> SinkPlan {
     let table = "spark_streams.created_users".to_owned();
-    SinkPlan { name: "users".to_owned(), at: SinkAddress::Embedded { table }, create: true, columns }
+    SinkPlan::new("users", SinkAddress::Embedded { table }, columns)
 }
 
 fn text<const N: usize>(rows: [&str; N]) -> Values {

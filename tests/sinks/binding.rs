@@ -26,6 +26,11 @@ fn bytes<const N: usize>(rows: [&[u8]; N]) -> Values {
     Values::Text(buffer)
 }
 
+fn json<const N: usize>(rows: [&str; N]) -> Values {
+    let Values::Text(buffer) = text(rows) else { panic!("it is text") };
+    Values::Json(buffer)
+}
+
 /// In each case the first value fits and the second does not.
 #[test]
 fn a_value_that_does_not_fit_is_named_with_its_column() {
@@ -42,6 +47,28 @@ fn a_value_that_does_not_fit_is_named_with_its_column() {
         (CqlType::Date, text(["2024-02-29T23:59:59Z", "2024-02-29T25:00:00Z"]), "`2024-02-29T25:00:00Z` is not a date"),
         (CqlType::Date, Values::Timestamps(vec![-1, i64::MAX]), "9223372036854775807 ms since 1970 is not a date"),
         (CqlType::Text, bytes([b"\xc3\xa9", b"\xff"]), "is not text in UTF-8"),
+        (CqlType::Date, text(["9999-12-31", "-10000-01-01"]), "`-10000-01-01` is not a date"),
+        (CqlType::Ascii, text(["a", "é"]), "`é` is not text in ASCII"),
+        (CqlType::TimeUuid, text(["6ba7b810-9dad-11d1-80b4-00c04fd430c8", super::A]), "is not a timeuuid"),
+        (CqlType::SmallInt, Values::Ints(vec![32_767, 32_768]), "32768 is not a smallint"),
+        (CqlType::SmallInt, Values::Ints(vec![-32_768, -32_769]), "-32769 is not a smallint"),
+        (CqlType::TinyInt, Values::Ints(vec![127, 128]), "128 is not a tinyint"),
+        (CqlType::TinyInt, Values::Ints(vec![-128, -129]), "-129 is not a tinyint"),
+        (CqlType::Varint, text(["-0012", "1.0"]), "`1.0` is not a varint"),
+        (CqlType::Varint, text(["+1", "+-1"]), "`+-1` is not a varint"),
+        (CqlType::Decimal, text(["1E-7", "1."]), "`1.` is not a decimal"),
+        (CqlType::Decimal, text(["0.10", ".1"]), "`.1` is not a decimal"),
+        (CqlType::Decimal, text(["-1e+3", "1e3.0"]), "`1e3.0` is not a decimal"),
+        (CqlType::Decimal, text(["1e2147483647", "1e2147483649"]), "is not a decimal"),
+        (CqlType::Decimal, text(["1", &"1".repeat(10_001)]), "is not a decimal (up to 10000 digits)"),
+        (CqlType::Decimal, Values::Floats(vec![0.5, f64::INFINITY]), "inf is not a decimal"),
+        (CqlType::Time, text(["23:59:59.999999999", "24:00:00"]), "`24:00:00` is not a time"),
+        (CqlType::Time, Values::Ints(vec![86_399_999_999_999, 86_400_000_000_000]), "86400000000000 is not a time"),
+        (CqlType::Inet, text(["::1", "127.0.0.256"]), "`127.0.0.256` is not an address"),
+        (CqlType::List, json(["[\"a\", 1, true]", "[null]"]), "`[null]` is not a list of text"),
+        (CqlType::Set, json(["[]", "[[]]"]), "`[[]]` is not a list of text"),
+        (CqlType::Map, json(["{\"a\": 1}", "[\"a\"]"]), "is not an object of text"),
+        (CqlType::Map, json(["{}", "{\"a\": {}}"]), "is not an object of text"),
         // Whole, the two would be a letter.
         (CqlType::Text, bytes([b"", b"\xc3"]), "is not text in UTF-8"),
     ];
@@ -91,9 +118,9 @@ fn rows_of_one_record_with_one_key_are_merged_and_the_last_wins() {
         messages: None,
     };
     let merged = rows(&declared, &emitted(&[])).unwrap();
-    assert_eq!(merged.columns[1].values, BoundValues::BigInt(vec![2, 3, 5]));
+    assert_eq!(merged.columns[1].values, BoundValues::Integers(vec![2, 3, 5]));
     assert_eq!((merged.write_times, merged.places.iter().map(|place| place.offset).collect()), (vec![10, 10, 11], vec![0, 0, 1]));
     // The last of the second record deletes; of the first one, a row that another replaced did.
     let merged = rows(&declared, &emitted(&[0, 4])).unwrap();
-    assert_eq!((merged.columns[1].values.clone(), merged.deleted), (BoundValues::BigInt(vec![2, 3, 5]), vec![2]));
+    assert_eq!((merged.columns[1].values.clone(), merged.deleted), (BoundValues::Integers(vec![2, 3, 5]), vec![2]));
 }

@@ -15,7 +15,7 @@ use tidemill::topic::embedded::Embedded;
 use super::{batch, column, columns, text};
 
 fn plan(at: SinkAddress, columns: Vec<SinkColumn>) -> SinkPlan {
-    SinkPlan { name: "out".to_owned(), at, create: true, columns }
+    SinkPlan::new("out", at, columns)
 }
 
 fn file(path: &Path, columns: Vec<SinkColumn>) -> SinkPlan {

@@ -7,16 +7,21 @@ use serde_json::json;
 
 use super::owner::block_on;
 use super::{Done, Exit, Failure, Output, PipelineArgs, Tone, listen};
+use crate::config::Loaded;
+use crate::pipeline::connected;
 use crate::plugin::{Cache, Engine};
 use crate::record::escape;
 use crate::store::Store;
 
 #[derive(clap::Args)]
-#[command(after_help = "Examples:\n  tidemill doctor\n  tidemill doctor pipelines/users.toml")]
+#[command(after_help = "Examples:\n  tidemill doctor\n  tidemill doctor pipelines/users.toml --profile cluster")]
 pub struct Args {
-    /// Also look at the store of this pipeline
+    /// Also look at the store of this pipeline, and ask its topic and tables
     #[arg(value_name = "PIPELINE.toml")]
     file: Option<PathBuf>,
+    /// Apply the settings of [profile.NAME] in the file
+    #[arg(long, value_name = "NAME", requires = "file")]
+    profile: Option<String>,
     /// Where stores are kept [default: .tidemill beside the pipeline file]
     #[arg(long, value_name = "DIR", env = "TIDEMILL_DATA")]
     data: Option<PathBuf>,
@@ -67,8 +72,8 @@ pub fn run(args: Args, out: &Output) -> Result<Done, Failure> {
     };
     findings.push(disk(&data));
     if let Some(file) = args.file {
-        let pipeline = PipelineArgs { file, profile: None, set: Vec::new(), data: args.data };
-        findings.push(store(&pipeline, out));
+        let pipeline = PipelineArgs { file, profile: args.profile, set: Vec::new(), data: args.data };
+        findings.extend(of_pipeline(&pipeline, out));
     }
     drop(progress);
     for finding in &findings {
@@ -181,12 +186,27 @@ fn disk(dir: &Path) -> Finding {
     }
 }
 
-fn store(pipeline: &PipelineArgs, out: &Output) -> Finding {
+fn of_pipeline(pipeline: &PipelineArgs, out: &Output) -> Vec<Finding> {
     let loaded = match pipeline.load(out) {
         Ok(loaded) => loaded,
-        Err(failure) => return Finding::bad("pipeline", failure.message, format!("tidemill check {}", pipeline.file.display())),
+        Err(failure) => {
+            let help = format!("tidemill check {}", pipeline.file.display());
+            return vec![Finding::bad("pipeline", failure.message, help)];
+        }
     };
-    let dir = pipeline.store_dir(&loaded);
+    let mut findings = vec![store(pipeline, &loaded)];
+    match block_on(connected::check(&loaded.pipeline, &loaded.places)) {
+        Ok(found) => findings.extend(found.into_iter().map(|diagnostic| {
+            let place = diagnostic.place.as_ref().map(|place| format!("{}:{}: ", place.file, place.line)).unwrap_or_default();
+            Finding::bad("connections", format!("{place}{}", diagnostic.message), diagnostic.help.join("; "))
+        })),
+        Err(failure) => findings.push(Finding::bad("connections", failure.message, "try again")),
+    }
+    findings
+}
+
+fn store(pipeline: &PipelineArgs, loaded: &Loaded) -> Finding {
+    let dir = pipeline.store_dir(loaded);
     if !dir.join("store.db").exists() {
         return Finding::good("store", format!("none yet in {}", dir.display()));
     }

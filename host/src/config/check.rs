@@ -81,6 +81,8 @@ struct Chain<'a> {
     /// What stages of this segment wrote and no later stage has written over.
     written: Vec<WrittenField>,
     checked: Checked,
+    /// The first column that reads each of `checked.sink_fields`, in a sentence, and its place.
+    sink_readers: Vec<(String, Option<Place>)>,
     found: Vec<Diagnostic>,
 }
 
@@ -109,8 +111,16 @@ enum Source {
 impl<'a> Chain<'a> {
     fn new(pipeline: &'a Pipeline, places: &'a Places) -> Chain<'a> {
         let payload = pipeline.source.as_ref().map(Payload::of_source).unwrap_or_default();
-        let written = Vec::new();
-        Chain { pipeline, places, payload, origin: Station::Topic, written, checked: Checked::default(), found: Vec::new() }
+        Chain {
+            pipeline,
+            places,
+            payload,
+            origin: Station::Topic,
+            written: Vec::new(),
+            checked: Checked::default(),
+            sink_readers: Vec::new(),
+            found: Vec::new(),
+        }
     }
 
     fn error(&mut self, code: &'static str, message: String, place: &Option<Place>, help: impl Into<String>) {

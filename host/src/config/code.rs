@@ -39,6 +39,7 @@ pub const BAD_COLUMN_NAME: &str = "TM043";
 pub const NO_PARTITION_KEY: &str = "TM044";
 pub const NO_COLUMNS: &str = "TM045";
 pub const BAD_TEST: &str = "TM046";
+pub const BAD_KEY_TYPE: &str = "TM047";
 
 pub const FIELD_NOT_THERE: &str = "TM050";
 pub const FIELD_OF_OTHER_KIND: &str = "TM051";
@@ -58,3 +59,14 @@ pub const BAD_CHART: &str = "TM063";
 pub const PLUGIN_MISSING: &str = "TM070";
 pub const PLUGIN_INVALID: &str = "TM071";
 pub const PLUGIN_START: &str = "TM072";
+
+pub const CLUSTER_UNREACHABLE: &str = "TM080";
+pub const CLUSTER_REFUSES: &str = "TM081";
+pub const KEYSPACE_MISSING: &str = "TM082";
+pub const TABLE_MISSING: &str = "TM083";
+pub const COLUMN_MISSING: &str = "TM084";
+pub const COLUMN_DIFFERS: &str = "TM085";
+pub const KEY_DIFFERS: &str = "TM086";
+
+/// What is wrong with these is not in the file.
+pub const OF_THE_ENVIRONMENT: &[&str] = &[CLUSTER_UNREACHABLE, CLUSTER_REFUSES];

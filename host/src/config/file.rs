@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
 
 use super::defaults;
-use super::plan::{ChartKind, CqlType, KeyRole, NullValue, TimeStep};
+use super::plan::{ChartKind, Consistency, CqlType, KeyRole, NullValue, TimeStep};
 use super::written::{HumanDuration, HumanRetention, HumanShare, HumanSize, Named, Written};
 
 /// A pipeline: a source, a topic, stages and sinks.
@@ -223,6 +223,23 @@ pub struct SinkFile {
     /// Tables: keyspace and table are made from the columns where absent.
     #[schemars(extend("default" = defaults::CREATE))]
     pub create: Option<Written<bool>>,
+    /// Tables: a row is gone so long after its record's time; what remains of it is written, and a record that is older is dropped.
+    pub ttl: Option<Written<HumanDuration>>,
+    /// Cassandra: the user. A secret is `{ env = "NAME" }` or `{ file = "path" }`.
+    pub username: Option<Written<TextOrSecret>>,
+    /// Cassandra: the password. A secret is `{ env = "NAME" }` or `{ file = "path" }`.
+    pub password: Option<Written<TextOrSecret>>,
+    /// Cassandra: how many replicas must have a row before it counts as written.
+    #[schemars(extend("default" = defaults::CONSISTENCY))]
+    pub consistency: Option<Written<Consistency>>,
+    /// Cassandra: the data centre whose nodes are asked. Default: all nodes.
+    pub datacenter: Option<Written<String>>,
+    /// Cassandra: how many rows are written at the same time.
+    #[schemars(range(min = 1, max = 16_384), extend("default" = defaults::IN_FLIGHT))]
+    pub in_flight: Option<Written<u32>>,
+    /// Cassandra, with `create`: copies of each row, `{ dc1 = 3, dc2 = 2 }` by data centre, or `{ replication_factor = 3 }` in each
+    /// of them. Default: one in each.
+    pub replication: Option<Written<Named<Written<u32>>>>,
     /// Tables: each column is fed by a field; `column = "field"` is short for a text column.
     pub columns: Option<Written<Named<Written<ColumnFile>>>>,
 }

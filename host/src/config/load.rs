@@ -9,7 +9,7 @@ use toml::de::DeValue;
 use super::code;
 use super::diagnostic::{self, Diagnostic, Texts};
 use super::file::PipelineFile;
-use super::plan::{Pipeline, SinkAddress, TopicAddress};
+use super::plan::{Pipeline, TopicAddress};
 use super::resolve::{Resolver, plain};
 use super::schema::schema;
 use super::shape::Shape;
@@ -51,16 +51,11 @@ impl Loaded {
         let refuse = |what: &str, path: String| {
             Diagnostic::error(code::NOT_YET, format!("this version cannot run {what}"))
                 .at(self.places.value(&path))
-                .help("run it embedded: --set topic.at=embedded, --set sink.<name>.at=embedded")
+                .help("run it embedded: --set topic.at=embedded")
         };
         let mut found = Vec::new();
         if let TopicAddress::Kafka { .. } = self.pipeline.topic.at {
             found.push(refuse("on a Kafka topic", "topic.at".to_owned()));
-        }
-        for sink in &self.pipeline.sinks {
-            if let SinkAddress::Cassandra { .. } = sink.at {
-                found.push(refuse("with a Cassandra table", format!("sink.{}.at", sink.name)));
-            }
         }
         found
     }

@@ -6,6 +6,7 @@
 mod address;
 pub mod check;
 pub mod code;
+mod cql;
 pub mod defaults;
 pub mod diagnostic;
 pub mod explain;
@@ -15,6 +16,7 @@ mod load;
 mod payload;
 pub mod plan;
 mod resolve;
+mod resolve_cluster;
 mod resolve_dashboard;
 mod resolve_http;
 mod resolve_source;

@@ -8,7 +8,10 @@ use schemars::JsonSchema;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
+use super::defaults;
 use crate::record::{Contract, Field, Kind};
+
+pub use super::cql::CqlType;
 
 /// A whole pipeline file, resolved with profile, `--set` and environment.
 #[derive(Clone, Debug)]
@@ -218,8 +221,59 @@ pub struct SinkPlan {
     pub at: SinkAddress,
     /// Make keyspace and table where absent.
     pub create: bool,
+    /// A row is gone so long after its record's time; `None`: it stays.
+    pub ttl: Option<Duration>,
     /// Columns in file order; empty for a byte sink that writes whole records.
     pub columns: Vec<SinkColumn>,
+    pub cluster: ClusterPlan,
+}
+
+impl SinkPlan {
+    /// With the default of every key.
+    pub fn new(name: &str, at: SinkAddress, columns: Vec<SinkColumn>) -> SinkPlan {
+        SinkPlan { name: name.to_owned(), at, create: defaults::CREATE, ttl: None, columns, cluster: ClusterPlan::default() }
+    }
+}
+
+/// How a sink at a Cassandra cluster uses it.
+#[derive(Clone, Debug)]
+pub struct ClusterPlan {
+    /// User and password.
+    pub credentials: Option<(SecretString, SecretString)>,
+    pub consistency: Consistency,
+    /// Requests go to the nodes of this data centre only.
+    pub datacenter: Option<String>,
+    /// Rows that are written at the same time.
+    pub in_flight: u32,
+    /// Copies of each row by data centre, for a keyspace that is made; `replication_factor` stands for every data centre.
+    pub replication: Vec<(String, u32)>,
+}
+
+impl Default for ClusterPlan {
+    fn default() -> ClusterPlan {
+        ClusterPlan {
+            credentials: None,
+            consistency: Consistency::default(),
+            datacenter: None,
+            in_flight: defaults::IN_FLIGHT,
+            replication: vec![("replication_factor".to_owned(), defaults::REPLICATION)],
+        }
+    }
+}
+
+/// How many replicas must have a row before it counts as written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Consistency {
+    One,
+    Two,
+    Three,
+    Quorum,
+    All,
+    LocalOne,
+    #[default]
+    LocalQuorum,
+    EachQuorum,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -280,78 +334,6 @@ pub struct SinkColumn {
 pub enum KeyRole {
     Partition,
     Clustering,
-}
-
-/// A CQL type that a field kind can become.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum CqlType {
-    Text,
-    Uuid,
-    Int,
-    BigInt,
-    Float,
-    Double,
-    Boolean,
-    Timestamp,
-    Date,
-    Blob,
-}
-
-impl CqlType {
-    pub const ALL: [CqlType; 10] = [
-        CqlType::Text,
-        CqlType::Uuid,
-        CqlType::Int,
-        CqlType::BigInt,
-        CqlType::Float,
-        CqlType::Double,
-        CqlType::Boolean,
-        CqlType::Timestamp,
-        CqlType::Date,
-        CqlType::Blob,
-    ];
-
-    pub fn name(self) -> &'static str {
-        match self {
-            CqlType::Text => "text",
-            CqlType::Uuid => "uuid",
-            CqlType::Int => "int",
-            CqlType::BigInt => "bigint",
-            CqlType::Float => "float",
-            CqlType::Double => "double",
-            CqlType::Boolean => "boolean",
-            CqlType::Timestamp => "timestamp",
-            CqlType::Date => "date",
-            CqlType::Blob => "blob",
-        }
-    }
-
-    /// Whether a field of this kind can feed a column of this type. Values may still be refused row by row (a text that is no uuid).
-    pub fn accepts(self, kind: Kind) -> bool {
-        match self {
-            CqlType::Text => matches!(kind, Kind::Text | Kind::Json),
-            CqlType::Uuid => matches!(kind, Kind::Text | Kind::Bytes),
-            CqlType::Int | CqlType::BigInt => kind == Kind::Int,
-            CqlType::Float | CqlType::Double => matches!(kind, Kind::Float | Kind::Int),
-            CqlType::Boolean => kind == Kind::Boolean,
-            CqlType::Timestamp => kind == Kind::Timestamp,
-            CqlType::Date => matches!(kind, Kind::Timestamp | Kind::Text),
-            CqlType::Blob => matches!(kind, Kind::Bytes | Kind::Text | Kind::Json),
-        }
-    }
-
-    /// The kind that a payload field is read as when only the sink asks for it.
-    pub fn natural_kind(self) -> Kind {
-        match self {
-            CqlType::Text | CqlType::Uuid => Kind::Text,
-            CqlType::Int | CqlType::BigInt => Kind::Int,
-            CqlType::Float | CqlType::Double => Kind::Float,
-            CqlType::Boolean => Kind::Boolean,
-            CqlType::Timestamp | CqlType::Date => Kind::Timestamp,
-            CqlType::Blob => Kind::Bytes,
-        }
-    }
 }
 
 #[derive(Clone, Copy, Debug)]

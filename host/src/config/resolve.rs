@@ -244,6 +244,11 @@ impl Resolver<'_> {
             }
             None => {}
         }
+        if !is_table && at.is_some() {
+            self.only_for_tables(&sink);
+        }
+        let ttl = self.ttl(sink.ttl.as_ref());
+        let cluster = self.cluster(&sink);
         let columns_span = sink.columns.as_ref().map_or(span.clone(), |columns| columns.span.clone());
         let columns = sink.columns.map(|columns| self.columns(columns.value.0)).unwrap_or_default();
         let columns_known = !self.removed.iter().any(|path| path.starts_with(&format!("sink.{index}.columns")));
@@ -292,7 +297,7 @@ impl Resolver<'_> {
             Some(SinkAt::Null) => SinkAddress::Null,
             Some(SinkAt::Memory(name)) => SinkAddress::Memory { name },
         };
-        SinkPlan { name, at, create: sink.create.map_or(defaults::CREATE, |create| create.value), columns }
+        SinkPlan { name, at, create: sink.create.map_or(defaults::CREATE, |create| create.value), ttl, columns, cluster }
     }
 
     fn columns(&mut self, columns: Vec<(Written<String>, Written<ColumnFile>)>) -> Vec<SinkColumn> {
@@ -315,12 +320,12 @@ impl Resolver<'_> {
             };
             let field = full.field.unwrap_or_else(|| name.clone());
             self.field(&field);
-            planned.push(SinkColumn {
-                column: name.value,
-                field: field.value,
-                cql: full.cql.map_or(CqlType::Text, |cql| cql.value),
-                key: full.key.map(|key| key.value),
-            });
+            let cql = full.cql.map_or(CqlType::Text, |cql| cql.value);
+            if let (Some(key), false) = (&full.key, cql.may_be_key()) {
+                let message = format!("column `{}` is {}, which cannot be part of a key", name.value, cql.name());
+                self.error(code::BAD_KEY_TYPE, message, &key.span, "let it be no key, or text");
+            }
+            planned.push(SinkColumn { column: name.value, field: field.value, cql, key: full.key.map(|key| key.value) });
         }
         planned
     }

@@ -93,16 +93,12 @@ impl Resolver<'_> {
     fn secrets(&mut self, values: Named<Written<TextOrSecret>>) -> Vec<(String, SecretString)> {
         let mut resolved = Vec::new();
         for (name, value) in values.0 {
-            let secret = match value.value {
-                TextOrSecret::Text(text) => Some(SecretString::from(text)),
-                TextOrSecret::Secret(secret) => self.secret(&secret, &value.span),
-            };
-            resolved.extend(secret.map(|secret| (name.value, secret)));
+            resolved.extend(self.text_or_secret(&value).map(|secret| (name.value, secret)));
         }
         resolved
     }
 
-    fn secret(&mut self, secret: &SecretFile, span: &Range<usize>) -> Option<SecretString> {
+    pub(super) fn secret(&mut self, secret: &SecretFile, span: &Range<usize>) -> Option<SecretString> {
         match (&secret.env, &secret.file) {
             (Some(name), None) => {
                 let value = (self.lookup)(&name.value);

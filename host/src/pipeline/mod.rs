@@ -6,6 +6,7 @@ pub mod boundary;
 mod brake;
 mod charts;
 mod code;
+pub mod connected;
 mod control;
 pub mod crash;
 pub mod dead_letter;

@@ -387,37 +387,51 @@ fn refuse(decided: &mut Decided, refused: Vec<(Place, String)>) {
 async fn write_patiently(deliver: &Deliver, at: usize, sink: &dyn Sink, bound: &Bound) -> Result<Vec<(Place, String)>, Stop> {
     let about = format!("sink {}", sink.name());
     let mut back_off = BackOff::new(PAUSE_MIN, PAUSE_MAX);
+    let mut refused = Vec::new();
+    let mut rest: Option<Box<Bound>> = None;
     loop {
         let began = Instant::now();
-        deliver.report.sink(at, |status| status.in_flight += bound.rows() as u64);
+        let bound = rest.as_deref().unwrap_or(bound);
+        let rows = bound.rows() as u64;
+        deliver.report.sink(at, |status| status.in_flight += rows);
         let written = sink.write(bound).await;
         let failed = written.as_ref().err().map(ToString::to_string);
+        let again = match &written {
+            Ok(_) => 0,
+            Err(sink::Error::Partly { rest, .. }) => rest.rows() as u64,
+            Err(_) => rows,
+        };
         deliver.report.sink(at, |status| {
-            status.in_flight -= bound.rows() as u64;
+            status.in_flight -= rows;
+            status.rows += rows - again;
             status.last_write_ms = began.elapsed().as_secs_f64() * 1e3;
             match &failed {
-                None => {
-                    status.rows += bound.rows() as u64;
-                    "writing".clone_into(&mut status.state);
-                }
+                None => "writing".clone_into(&mut status.state),
                 Some(reason) => {
-                    status.retries += 1;
+                    // A sink that writes row by row tries rows again, another one the whole.
+                    status.retries += if matches!(written, Err(sink::Error::Partly { .. })) { again } else { 1 };
                     status.last_error = Some(reason.clone());
                     "backing off".clone_into(&mut status.state);
                 }
             }
         });
         match written {
-            Ok(refused) => {
+            Ok(last) => {
                 deliver.report.alarm(&about, None);
-                return Ok(refused
-                    .into_iter()
-                    .map(|(place, reason)| (place, format!("sink {}: {reason}", sink.name())))
-                    .collect());
+                refused.extend(last);
+                let named = |(place, reason)| (place, format!("sink {}: {reason}", sink.name()));
+                return Ok(refused.into_iter().map(named).collect());
             }
             Err(sink::Error::Systemic(reason)) => return Err(Stop::Fault(format!("write to sink {}: {reason}", sink.name()))),
             Err(error) => {
                 deliver.report.alarm(&about, Some(format!("sink {} cannot be written, trying again: {error}", sink.name())));
+                if let sink::Error::Partly { rest: left, refused: some, .. } = error {
+                    if again < rows {
+                        back_off = BackOff::new(PAUSE_MIN, PAUSE_MAX);
+                    }
+                    refused.extend(some);
+                    rest = Some(left);
+                }
                 deliver.drain.or(tokio::time::sleep(back_off.pause())).await.ok_or(Stop::GivenUp)?;
             }
         }

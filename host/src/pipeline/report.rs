@@ -9,8 +9,8 @@ use serde_json::{Map, Value};
 use super::worker::Decided;
 use crate::config::plan::SinkColumn;
 use crate::record::RowOutcome;
-use crate::sink::{Bound, Rows, json};
-use crate::status::{PartitionStatus, Reporter, SinkStatus};
+use crate::sink::{self, Bound, Rows, json};
+use crate::status::{PartitionStatus, Reporter, SinkStatus, WriteTimes};
 use crate::topic::Position;
 use crate::transform::StageFigures;
 
@@ -68,6 +68,25 @@ impl Report {
         self.reporter.update(|snapshot| {
             if let Some(sink) = snapshot.sinks.get_mut(at) {
                 change(sink);
+            }
+        });
+    }
+
+    /// What a sink knows of itself.
+    pub fn sink_figures(&self, at: usize, figures: sink::Figures) {
+        self.sink(at, |status| {
+            let times = |times: sink::Latencies| WriteTimes {
+                p50: times.p50,
+                p95: times.p95,
+                p99: times.p99,
+                max: times.max,
+                of: times.of,
+            };
+            status.write_ms = figures.latencies.map(times);
+            status.unanswered = Some(figures.in_flight);
+            status.breaker = Some(figures.breaker.to_owned());
+            if figures.last_error.is_some() {
+                status.last_error = figures.last_error;
             }
         });
     }

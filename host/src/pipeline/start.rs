@@ -345,6 +345,11 @@ async fn look(shared: Arc<Shared>) {
                 partition.lag = partition.end - partition.next.max(end.first);
             });
         }
+        for (at, sink) in shared.deliver.generations.present().sinks.iter().enumerate() {
+            if let Some(figures) = sink.figures() {
+                report.sink_figures(at, figures);
+            }
+        }
         let alarms = shared.store.health().alarms();
         report.alarm("store", (!alarms.is_empty()).then(|| alarms.join("; ")));
         tokio::time::sleep(LOOK_EVERY).await;

@@ -222,6 +222,11 @@ fn bind(
             return Err(Failure::Fatal("a sink refuses a batch without naming a record of it".to_owned()));
         }
     };
+    for record in ended_everywhere(&bound) {
+        if transformed.outcomes[record as usize] == RowOutcome::Emitted {
+            transformed.outcomes[record as usize] = RowOutcome::Dropped;
+        }
+    }
     let charts = &generation.charts;
     let mut columns = transformed.columns;
     columns.retain(|name| charts.iter().any(|chart| chart.field.name == name));
@@ -237,4 +242,19 @@ fn bind(
         bound,
         took: began.elapsed(),
     })
+}
+
+/// Records that every sink left out, since their time to live has run out.
+fn ended_everywhere(bound: &[Bound]) -> Vec<u32> {
+    let left_out = |bound: &Bound| match bound {
+        Bound::Rows(rows) => rows.expired.clone(),
+        Bound::Messages(_) | Bound::Nothing { .. } => Vec::new(),
+    };
+    let mut bound = bound.iter();
+    let mut ended = bound.next().map(left_out).unwrap_or_default();
+    for bound in bound {
+        let others = left_out(bound);
+        ended.retain(|record| others.binary_search(record).is_ok());
+    }
+    ended
 }

@@ -1,6 +1,7 @@
 //! Where results go. All rows are bound for all sinks before any is written, so that one that cannot be bound rejects its record.
 
 pub mod bind;
+mod cassandra;
 pub mod embedded;
 mod file;
 pub mod json;
@@ -12,8 +13,10 @@ mod topic;
 
 use async_trait::async_trait;
 
-use crate::config::plan::{SinkAddress, SinkPlan};
-use crate::record::{Batch, Columns, Message, Place};
+use crate::config::Places;
+use crate::config::diagnostic::Diagnostic;
+use crate::config::plan::{CqlType, SinkAddress, SinkPlan};
+use crate::record::{Batch, Buffer, Columns, Message, Place};
 use crate::store;
 
 /// What leaves the chain, row by row: the input of binding.
@@ -31,28 +34,32 @@ pub struct Emitted<'a> {
     pub messages: Option<&'a [Message]>,
 }
 
-/// Values in the shape of the sink's column types.
+/// Values as they lie in memory; what they mean is their column's CQL type.
 #[derive(Clone, Debug, PartialEq)]
 pub enum BoundValues {
-    Text(crate::record::Buffer),
-    Uuid(Vec<[u8; 16]>),
-    Int(Vec<i32>),
-    BigInt(Vec<i64>),
-    Float(Vec<f32>),
-    Double(Vec<f64>),
-    Boolean(Vec<bool>),
-    /// ms since 1970.
-    Timestamp(Vec<i64>),
-    /// Days since 1970-01-01.
-    Date(Vec<i32>),
-    Blob(crate::record::Buffer),
+    /// text and ascii (UTF-8), blob; decimal, varint, inet, list, set and map as CQL's native protocol writes them, without their length.
+    Buffer(Buffer),
+    /// uuid and timeuuid.
+    Uuids(Vec<[u8; 16]>),
+    /// int, bigint, smallint, tinyint; timestamp in ms since 1970, date in days since 1970, time in ns since midnight.
+    Integers(Vec<i64>),
+    /// float and double.
+    Floats(Vec<f64>),
+    Booleans(Vec<bool>),
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct BoundColumn {
+    pub cql: CqlType,
     pub values: BoundValues,
     /// Ascending.
     pub nulls: Vec<u32>,
+}
+
+impl BoundColumn {
+    pub fn is_null(&self, row: usize) -> bool {
+        !self.nulls.is_empty() && self.nulls.binary_search(&(row as u32)).is_ok()
+    }
 }
 
 /// Rows for a table, columns in the order of the sink's plan.
@@ -64,6 +71,10 @@ pub struct Rows {
     pub write_times: Vec<i64>,
     /// Rows that are deletes: only their key columns count. Ascending.
     pub deleted: Vec<u32>,
+    /// When each row ends, ms since 1970; empty where rows stay.
+    pub ends: Vec<i64>,
+    /// Records of the batch that were left out, since they have ended already. Ascending.
+    pub expired: Vec<u32>,
 }
 
 impl Rows {
@@ -73,6 +84,10 @@ impl Rows {
 
     pub fn is_empty(&self) -> bool {
         self.places.is_empty()
+    }
+
+    pub fn is_deleted(&self, row: usize) -> bool {
+        !self.deleted.is_empty() && self.deleted.binary_search(&(row as u32)).is_ok()
     }
 }
 
@@ -110,6 +125,14 @@ pub enum Error {
     /// Back off and write the same again, for ever.
     #[error("{0}")]
     Transient(String),
+    /// Some rows are written; back off and write the others, for ever.
+    #[error("{reason}")]
+    Partly {
+        reason: String,
+        rest: Box<Bound>,
+        /// As what [`Sink::write`] returns.
+        refused: Vec<(Place, String)>,
+    },
     #[error("{0}")]
     Full(String),
     /// The sink as a whole is wrong (no such table): the pipeline stops.
@@ -134,6 +157,32 @@ pub trait Sink: Send + Sync {
     /// Writes and confirms, durable when it returns. Idempotent for tables. Records that the server refuses for their own
     /// sake come back as rejections (their place and reason).
     async fn write(&self, bound: &Bound) -> Result<Vec<(Place, String)>, Error>;
+
+    /// What the sink itself knows of its writes; `None` where there is no more to it than the calls.
+    fn figures(&self) -> Option<Figures> {
+        None
+    }
+}
+
+/// How a sink that writes row by row is doing.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Figures {
+    /// Rows that wait for an answer.
+    pub in_flight: u64,
+    pub latencies: Option<Latencies>,
+    /// `closed`; `open` while one row at a time is tried, since none was taken; `half-open` while one is.
+    pub breaker: &'static str,
+    pub last_error: Option<String>,
+}
+
+/// How long the latest rows took, ms: exact, over `of` of them.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Latencies {
+    pub p50: f64,
+    pub p95: f64,
+    pub p99: f64,
+    pub max: f64,
+    pub of: usize,
 }
 
 impl From<store::Error> for Error {
@@ -150,16 +199,20 @@ impl From<store::Error> for Error {
 pub async fn open(plan: &SinkPlan, store: &store::Store) -> Result<Box<dyn Sink>, Error> {
     let (name, columns) = (plan.name.as_str(), plan.columns.as_slice());
     Ok(match &plan.at {
-        SinkAddress::Embedded { table } => Box::new(embedded::Embedded::open(store, name, table, columns, plan.create).await?),
+        SinkAddress::Embedded { table } => Box::new(embedded::Embedded::open(store, plan, table).await?),
         SinkAddress::File { path } => Box::new(file::FileSink::open(name, path, columns)?),
         SinkAddress::Stdout => Box::new(stdout::Stdout { name: name.to_owned(), columns: columns.to_vec() }),
         SinkAddress::Topic { name: topic } => Box::new(topic::TopicSink::open(store, name, topic).await?),
         SinkAddress::Null => Box::new(null::Null { name: name.to_owned() }),
         SinkAddress::Memory { name: at } => Box::new(memory::Memory::open(name, at, columns)),
-        SinkAddress::Cassandra { .. } => {
-            return Err(Error::Systemic(format!(
-                "sink `{name}`: this host cannot write to Cassandra yet; use at = \"embedded\""
-            )));
-        }
+        SinkAddress::Cassandra { hosts, table } => Box::new(cassandra::Cassandra::open(plan, hosts, table).await?),
     })
+}
+
+/// Asks what is at the sink's address whether it is there and fits the plan. It reads and changes nothing.
+pub async fn check(plan: &SinkPlan, places: &Places) -> Vec<Diagnostic> {
+    match &plan.at {
+        SinkAddress::Cassandra { hosts, table } => cassandra::check(plan, hosts, table, places).await,
+        _ => Vec::new(),
+    }
 }

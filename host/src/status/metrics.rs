@@ -54,6 +54,13 @@ pub const METRICS: &[Metric] = &[
         &["sink"],
         "How long the last write took, seconds; none for what is written in the topic's transaction",
     ),
+    gauge(
+        "tidemill_sink_row_seconds",
+        &["sink", "quantile"],
+        "How long the latest 4,096 rows took, seconds; of sinks that write row by row",
+    ),
+    gauge("tidemill_sink_unanswered_rows", &["sink"], "Rows that wait for the server's answer; of sinks that write row by row"),
+    gauge("tidemill_sink_breaker_open", &["sink"], "1 while one row at a time is tried, since none was taken"),
 ];
 
 /// The values of one metric: label values in the order of [`Metric::labels`].
@@ -113,6 +120,24 @@ fn values(name: &str, snapshot: &Snapshot) -> Vec<(Vec<String>, f64)> {
         "tidemill_sink_last_write_seconds" => {
             let timed = snapshot.sinks.iter().filter(|sink| sink.last_write_ms > 0.0);
             timed.map(|sink| (vec![sink.name.clone()], sink.last_write_ms / 1e3)).collect()
+        }
+        "tidemill_sink_row_seconds" => {
+            let of_sink = |sink: &super::SinkStatus| {
+                let times = sink.write_ms.unwrap_or_default();
+                let quantiles = [("0.5", times.p50), ("0.95", times.p95), ("0.99", times.p99), ("1", times.max)];
+                let name = sink.name.clone();
+                quantiles.map(|(quantile, ms)| (vec![name.clone(), quantile.to_owned()], ms / 1e3))
+            };
+            snapshot.sinks.iter().filter(|sink| sink.write_ms.is_some()).flat_map(of_sink).collect()
+        }
+        "tidemill_sink_unanswered_rows" => {
+            let counted = snapshot.sinks.iter().filter_map(|sink| Some((vec![sink.name.clone()], sink.unanswered? as f64)));
+            counted.collect()
+        }
+        "tidemill_sink_breaker_open" => {
+            let open = |state: &str| if state == "closed" { 0.0 } else { 1.0 };
+            let told = snapshot.sinks.iter().filter_map(|sink| Some((vec![sink.name.clone()], open(sink.breaker.as_deref()?))));
+            told.collect()
         }
         _ => Vec::new(),
     }

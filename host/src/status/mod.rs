@@ -129,8 +129,24 @@ pub struct SinkStatus {
     pub in_flight: u64,
     /// How long the last write took, ms; 0 where none was timed, as for rows in the topic's own transaction.
     pub last_write_ms: f64,
+    /// How long the latest rows took, where the sink writes row by row.
+    pub write_ms: Option<WriteTimes>,
+    /// Rows that wait for the server's answer now, where the sink writes row by row.
+    pub unanswered: Option<u64>,
+    /// `closed`, or `open` while the sink tries one row at a time (`half-open` while it does); `None`: the sink has none.
+    pub breaker: Option<String>,
     pub state: String,
     pub last_error: Option<String>,
+}
+
+/// Latencies in ms, exact over the latest `of` rows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct WriteTimes {
+    pub p50: f64,
+    pub p95: f64,
+    pub p99: f64,
+    pub max: f64,
+    pub of: usize,
 }
 
 /// Where stages write what they do; cheap to clone. Called per batch, never per record.

@@ -2,6 +2,7 @@
 
 use super::{Chain, Presence, Reader, Source, Station, inside, reads_own};
 use crate::config::code;
+use crate::config::diagnostic::Diagnostic;
 use crate::config::plan::{CqlType, KeyRole, NullValue, SinkAddress, SinkColumn, SinkPlan, StageContract, TopicAddress};
 use crate::record::{Field, Kind};
 
@@ -44,7 +45,7 @@ impl Chain<'_> {
                 let why = format!("stage `{}` writes `{}` as {kind}", self.pipeline.stages[stage].name, column.field);
                 return self.misfit(column, &path, &why, kind);
             }
-            Source::Payload(presence) => match accepted(column.cql).find(|kind| self.payload.fits(&column.field, *kind)) {
+            Source::Payload(presence) => match column.cql.kinds().iter().copied().find(|kind| self.payload.fits(&column.field, *kind)) {
                 Some(kind) => {
                     if presence == Presence::Sometimes && !optional {
                         let message =
@@ -66,15 +67,22 @@ impl Chain<'_> {
             },
         };
         self.flow(&column.field, kind, optional, from, reader.station);
-        match self.checked.sink_fields.iter_mut().find(|known| known.name == column.field) {
-            Some(known) if known.kind != kind => {
+        let who = format!("column `{}` of sink `{}`", column.column, sink.name);
+        match self.checked.sink_fields.iter().position(|known| known.name == column.field) {
+            Some(at) if self.checked.sink_fields[at].kind != kind => {
+                let (other, other_place) = &self.sink_readers[at];
+                let there = other_place.as_ref().map(|place| format!(", {}:{}:{}", place.file, place.line, place.column));
                 let message =
-                    format!("column `{}` reads `{}` as {kind}, another column as {}", column.column, column.field, known.kind);
-                let way = "give both columns one type, or let a stage write the other under a name of its own";
-                self.error(code::FIELD_IN_TWO_KINDS, message, &reader.place, way);
+                    format!("{who} reads `{}` as {kind}, {other} as {}", column.field, self.checked.sink_fields[at].kind);
+                let diagnostic = Diagnostic::error(code::FIELD_IN_TWO_KINDS, message).at(reader.place);
+                let diagnostic = diagnostic.help(format!("the other one is {other}{}", there.unwrap_or_default()));
+                self.found.push(diagnostic.help("give both one type, or let a stage write the field under a second name"));
             }
-            Some(known) => known.optional &= optional,
-            None => self.checked.sink_fields.push(Field { name: column.field.clone(), kind, optional }),
+            Some(at) => self.checked.sink_fields[at].optional &= optional,
+            None => {
+                self.checked.sink_fields.push(Field { name: column.field.clone(), kind, optional });
+                self.sink_readers.push((who, reader.place));
+            }
         }
     }
 
@@ -140,11 +148,4 @@ impl Chain<'_> {
         }
         of_key.iter().any(|known| *known == field || inside(known, field))
     }
-}
-
-/// The kinds that feed a column, the natural one first.
-fn accepted(cql: CqlType) -> impl Iterator<Item = Kind> {
-    let kinds = [Kind::Text, Kind::Int, Kind::Float, Kind::Boolean, Kind::Timestamp, Kind::Bytes, Kind::Json];
-    let natural = cql.natural_kind();
-    std::iter::once(natural).chain(kinds.into_iter().filter(move |kind| *kind != natural && cql.accepts(*kind)))
 }

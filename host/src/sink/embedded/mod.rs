@@ -5,8 +5,10 @@
 //! time, hidden, for ten days, or a replayed older record would bring the row back.
 //!
 //! The table `k.t` is stored as `k.t:rows`; what other tools and people read is the view `k.t` of the live rows with the declared columns:
-//! uuid and date as text, timestamp as integer ms, boolean 0/1. A column that is no longer declared stays in the table, null in every row
-//! written from then on.
+//! uuid, date, time, decimal, varint and inet as text, lists, sets and maps as JSON, timestamp as integer ms, boolean 0/1. A column that is
+//! no longer declared stays in the table, null in every row written from then on.
+//!
+//! With a `ttl` a row has its end beside it. From then on it is hidden as a deleted one is.
 
 mod rows;
 mod table;
@@ -14,11 +16,12 @@ mod write;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
 use super::{BindRejection, Bound, Emitted, Error, Rows, Sink, bind};
-use crate::config::plan::SinkColumn;
+use crate::config::plan::{SinkColumn, SinkPlan};
 use crate::record::Place;
 use crate::store::{Store, Write};
 
@@ -33,6 +36,9 @@ pub(super) struct Embedded {
 /// A table that is there, and the statements that write to it.
 struct Table {
     columns: Vec<SinkColumn>,
+    ttl: Option<Duration>,
+    /// Whether rows have their end beside them.
+    ends: bool,
     upsert: String,
     delete: String,
     purge: String,
@@ -41,18 +47,13 @@ struct Table {
 }
 
 impl Embedded {
-    /// Makes the table where it is absent and `create` says so; [`Error::Systemic`] when it is there with other types or another key.
-    pub(super) async fn open(
-        store: &Store,
-        name: &str,
-        table: &str,
-        columns: &[SinkColumn],
-        create: bool,
-    ) -> Result<Embedded, Error> {
-        let (wanted, declared) = (table.to_owned(), columns.to_vec());
-        let opened = store.write_returning(move |connection| table::open(connection, &wanted, &declared, create)).await?;
+    /// Makes the table where it is absent and the plan says so; [`Error::Systemic`] when it is there with other types or another key.
+    pub(super) async fn open(store: &Store, plan: &SinkPlan, table: &str) -> Result<Embedded, Error> {
+        let (wanted, wants) = (table.to_owned(), plan.clone());
+        let opened = store.write_returning(move |connection| table::open(connection, &wanted, &wants)).await?;
         let stored = opened.map_err(Error::Systemic)?;
-        Ok(Embedded { name: name.to_owned(), store: store.clone(), table: Arc::new(Table::new(table, columns, &stored)) })
+        let table = Arc::new(Table::new(table, plan, &stored));
+        Ok(Embedded { name: plan.name.clone(), store: store.clone(), table })
     }
 
     fn write_of(&self, rows: Arc<Rows>) -> Write {
@@ -72,7 +73,8 @@ impl Sink for Embedded {
     }
 
     fn bind(&self, emitted: &Emitted<'_>) -> Result<Bound, Vec<BindRejection>> {
-        bind::rows(&self.table.columns, emitted).map(Bound::Rows)
+        let now_ms = jiff::Timestamp::now().as_millisecond();
+        bind::ending_rows(&self.table.columns, self.table.ttl, now_ms, emitted).map(Bound::Rows)
     }
 
     fn join(&self, store: &Store, bound: Bound) -> Result<Write, Bound> {

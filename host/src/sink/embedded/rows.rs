@@ -4,7 +4,7 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, params};
 use serde_json::{Map, Value};
 
-use super::table::{DELETED, ROW, shown, stored_name};
+use super::table::{ROW, has_ends, live, shown, stored_name};
 use crate::config::plan::{CqlType, SinkColumn};
 use crate::sink::json as rendered;
 use crate::store::{Error, Store};
@@ -16,9 +16,10 @@ const COUNTED_AT_ONCE: i64 = 200_000;
 pub async fn latest(store: &Store, table: &str, columns: &[SinkColumn], limit: usize) -> Result<Vec<Map<String, Value>>, Error> {
     let columns = columns.to_vec();
     let list: Vec<String> = columns.iter().map(shown).collect();
-    let select =
-        format!("SELECT {} FROM {} WHERE NOT {DELETED} ORDER BY {ROW} DESC LIMIT {limit}", list.join(", "), stored_name(table));
+    let (list, table) = (list.join(", "), table.to_owned());
     let read = move |connection: &Connection| {
+        let live = live(has_ends(connection, &table)?);
+        let select = format!("SELECT {list} FROM {} WHERE {live} ORDER BY {ROW} DESC LIMIT {limit}", stored_name(&table));
         let mut statement = connection.prepare_cached(&select)?;
         let mut rows = statement.query([])?;
         let mut found = Vec::new();
@@ -36,23 +37,24 @@ pub async fn latest(store: &Store, table: &str, columns: &[SinkColumn], limit: u
 
 /// Counts the live rows, piece by piece, so that no snapshot is held for long: exact when nothing is written meanwhile.
 pub async fn count(store: &Store, table: &str) -> Result<u64, Error> {
-    let select = format!(
-        "SELECT count(*), coalesce(sum(NOT {DELETED}), 0), coalesce(max({ROW}), 0) FROM
-         (SELECT {ROW}, {DELETED} FROM {} WHERE {ROW} > ?1 ORDER BY {ROW} LIMIT ?2)",
-        stored_name(table)
-    );
-    let (mut after, mut live) = (i64::MIN, 0);
+    let (mut after, mut counted) = (i64::MIN, 0);
     loop {
-        let select = select.clone();
+        let table = table.to_owned();
         let read = move |connection: &Connection| {
-            let counted = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, u64>(1)?, row.get::<_, i64>(2)?));
-            Ok(connection.query_row(&select, params![after, COUNTED_AT_ONCE], counted)?)
+            let live = live(has_ends(connection, &table)?);
+            let select = format!(
+                "SELECT count(*), coalesce(sum(live), 0), coalesce(max({ROW}), 0) FROM
+                 (SELECT {ROW}, {live} AS live FROM {} WHERE {ROW} > ?1 ORDER BY {ROW} LIMIT ?2)",
+                stored_name(&table)
+            );
+            let counts = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, u64>(1)?, row.get::<_, i64>(2)?));
+            Ok(connection.query_row(&select, params![after, COUNTED_AT_ONCE], counts)?)
         };
         let (seen, found, last) = store.read(read).await?;
-        live += found;
+        counted += found;
         after = last;
         if seen < COUNTED_AT_ONCE {
-            return Ok(live);
+            return Ok(counted);
         }
     }
 }
@@ -64,6 +66,9 @@ fn json(value: ValueRef<'_>, cql: CqlType) -> Value {
         ValueRef::Integer(ms) if cql == CqlType::Timestamp => rendered::timestamp(ms),
         ValueRef::Integer(value) => value.into(),
         ValueRef::Real(value) => value.into(),
+        ValueRef::Text(text) if matches!(cql, CqlType::List | CqlType::Set | CqlType::Map) => {
+            serde_json::from_slice(text).unwrap_or_default()
+        }
         ValueRef::Text(text) => String::from_utf8_lossy(text).into(),
         ValueRef::Blob(bytes) => rendered::blob(bytes),
     }

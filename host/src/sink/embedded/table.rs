@@ -2,13 +2,36 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::config::plan::{CqlType, SinkColumn};
+use crate::config::plan::{CqlType, SinkColumn, SinkPlan};
 use crate::store::Error;
 
 /// Names of ours in the stored table. No CQL name holds an `@`.
 pub(super) const ROW: &str = "\"@row\"";
 pub(super) const TIME: &str = "\"@time\"";
 pub(super) const DELETED: &str = "\"@deleted\"";
+/// ms since 1970; null: the row stays. Only tables that have had a `ttl` have it.
+pub(super) const ENDS: &str = "\"@ends\"";
+
+/// The table as it is in the store.
+pub(super) struct Stored {
+    /// All its columns, also those that are declared no longer.
+    pub columns: Vec<SinkColumn>,
+    pub ends: bool,
+}
+
+/// What is true of the rows that are shown.
+pub(super) fn live(ends: bool) -> String {
+    match ends {
+        true => format!("NOT {DELETED} AND ({ENDS} IS NULL OR {ENDS} > unixepoch('subsec') * 1000)"),
+        false => format!("NOT {DELETED}"),
+    }
+}
+
+/// Whether the table has ends; it keeps them when `ttl` is taken out of the file.
+pub(super) fn has_ends(connection: &Connection, table: &str) -> Result<bool, Error> {
+    let known = "SELECT count(*) FROM pragma_table_info(?1) WHERE name = '@ends'";
+    Ok(connection.query_row(known, [format!("{table}:rows")], |row| row.get::<_, i64>(0))? > 0)
+}
 
 pub(super) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
@@ -19,14 +42,9 @@ pub(super) fn stored_name(table: &str) -> String {
     quoted(&format!("{table}:rows"))
 }
 
-/// Opens, makes or widens the table. Returns all its columns, also those that are declared no longer; the inner `Err` says why it cannot be
-/// used as declared.
-pub(super) fn open(
-    connection: &Connection,
-    table: &str,
-    declared: &[SinkColumn],
-    create: bool,
-) -> Result<Result<Vec<SinkColumn>, String>, Error> {
+/// Opens, makes or widens the table; the inner `Err` says why it cannot be used as declared.
+pub(super) fn open(connection: &Connection, table: &str, plan: &SinkPlan) -> Result<Result<Stored, String>, Error> {
+    let declared = plan.columns.as_slice();
     if !declared.iter().any(|column| column.key.is_some()) {
         return Ok(Err(format!("table `{table}` has no key: give a column key = \"partition\"")));
     }
@@ -36,7 +54,7 @@ pub(super) fn open(
         Some(text) => {
             serde_json::from_str(text).map_err(|error| Error::Sqlite(format!("read the columns of a table: {error}")))?
         }
-        None if create => {
+        None if plan.create => {
             make(connection, table, declared)?;
             declared.to_vec()
         }
@@ -55,8 +73,13 @@ pub(super) fn open(
     }
     let text = serde_json::to_string(&stored).map_err(|error| Error::Sqlite(format!("write the columns of a table: {error}")))?;
     connection.execute("INSERT OR REPLACE INTO tables (name, columns) VALUES (?1, ?2)", params![table, text])?;
-    make_view(connection, table, declared)?;
-    Ok(Ok(stored))
+    let mut ends = has_ends(connection, table)?;
+    if plan.ttl.is_some() && !ends {
+        connection.execute_batch(&format!("ALTER TABLE {} ADD COLUMN {ENDS} INTEGER", stored_name(table)))?;
+        ends = true;
+    }
+    make_view(connection, table, declared, ends)?;
+    Ok(Ok(Stored { columns: stored, ends }))
 }
 
 fn find<'a>(stored: &'a [SinkColumn], column: &SinkColumn) -> Option<&'a SinkColumn> {
@@ -107,12 +130,13 @@ fn make(connection: &Connection, table: &str, columns: &[SinkColumn]) -> Result<
     Ok(())
 }
 
-fn make_view(connection: &Connection, table: &str, columns: &[SinkColumn]) -> Result<(), Error> {
+fn make_view(connection: &Connection, table: &str, columns: &[SinkColumn], ends: bool) -> Result<(), Error> {
     let shown: Vec<String> = columns.iter().map(|column| format!("{} AS {}", shown(column), quoted(&column.column))).collect();
     connection.execute_batch(&format!(
-        "DROP VIEW IF EXISTS {view}; CREATE VIEW {view} AS SELECT {} FROM {} WHERE NOT {DELETED};",
+        "DROP VIEW IF EXISTS {view}; CREATE VIEW {view} AS SELECT {} FROM {} WHERE {};",
         shown.join(", "),
         stored_name(table),
+        live(ends),
         view = quoted(table),
     ))?;
     Ok(())
@@ -122,7 +146,7 @@ fn make_view(connection: &Connection, table: &str, columns: &[SinkColumn]) -> Re
 pub(super) fn shown(column: &SinkColumn) -> String {
     let name = quoted(&column.column);
     match column.cql {
-        CqlType::Uuid => {
+        CqlType::Uuid | CqlType::TimeUuid => {
             let part = |from, len| format!("substr(hex({name}), {from}, {len})");
             let parts = [part(1, 8), part(9, 4), part(13, 4), part(17, 4), part(21, 12)].join(" || '-' || ");
             format!("CASE WHEN {name} IS NOT NULL THEN lower({parts}) END")
@@ -133,9 +157,10 @@ pub(super) fn shown(column: &SinkColumn) -> String {
 
 fn affinity(cql: CqlType) -> &'static str {
     match cql {
-        CqlType::Text | CqlType::Date => "TEXT",
-        CqlType::Uuid | CqlType::Blob => "BLOB",
-        CqlType::Int | CqlType::BigInt | CqlType::Timestamp | CqlType::Boolean => "INTEGER",
+        CqlType::Text | CqlType::Ascii | CqlType::Date | CqlType::Time | CqlType::Varint | CqlType::Decimal | CqlType::Inet => "TEXT",
+        CqlType::List | CqlType::Set | CqlType::Map => "TEXT",
+        CqlType::Uuid | CqlType::TimeUuid | CqlType::Blob => "BLOB",
+        CqlType::Int | CqlType::BigInt | CqlType::SmallInt | CqlType::TinyInt | CqlType::Timestamp | CqlType::Boolean => "INTEGER",
         CqlType::Float | CqlType::Double => "REAL",
     }
 }

@@ -6,8 +6,8 @@ use rusqlite::types::{Null, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, Statement, ToSql};
 
 use super::Table;
-use super::table::{DELETED, ROW, TIME, quoted, stored_name};
-use crate::config::plan::SinkColumn;
+use super::table::{DELETED, ENDS, ROW, Stored, TIME, quoted, stored_name};
+use crate::config::plan::{CqlType, SinkColumn, SinkPlan};
 use crate::sink::{BoundColumn, BoundValues, Rows, json};
 use crate::store::Error;
 
@@ -17,27 +17,36 @@ const PURGE_EVERY_MS: i64 = 60_000;
 const PURGED_AT_ONCE: i64 = 1_000;
 
 impl Table {
-    /// `stored` are all columns of the table: those that are declared no longer become null.
-    pub(super) fn new(table: &str, columns: &[SinkColumn], stored: &[SinkColumn]) -> Table {
-        let name = stored_name(table);
+    /// Columns that are declared no longer become null.
+    pub(super) fn new(table: &str, plan: &SinkPlan, stored: &Stored) -> Table {
+        let (name, columns) = (stored_name(table), plan.columns.as_slice());
         let list = |columns: Vec<&SinkColumn>| columns.iter().map(|column| quoted(&column.column)).collect::<Vec<_>>().join(", ");
         let key: Vec<&SinkColumn> = columns.iter().filter(|column| column.key.is_some()).collect();
         let is_key = |column: &SinkColumn| key.iter().any(|key| key.column.eq_ignore_ascii_case(&column.column));
-        let others: Vec<&SinkColumn> = stored.iter().filter(|column| !is_key(column)).collect();
+        let others: Vec<&SinkColumn> = stored.columns.iter().filter(|column| !is_key(column)).collect();
         let set = |value: &dyn Fn(&SinkColumn) -> String| -> String {
             others.iter().map(|column| format!(", {} = {}", quoted(&column.column), value(column))).collect()
         };
         let on_conflict = |deleted: u8, set: String| {
+            let ends = if stored.ends { format!(", {ENDS} = excluded.{ENDS}") } else { String::new() };
             format!(
-                "ON CONFLICT ({}) DO UPDATE SET {TIME} = excluded.{TIME}, {DELETED} = {deleted}{set} WHERE excluded.{TIME} >= {TIME}",
+                "ON CONFLICT ({}) DO UPDATE SET {TIME} = excluded.{TIME}, {DELETED} = {deleted}{ends}{set} WHERE excluded.{TIME} >= {TIME}",
                 list(key.clone())
             )
         };
         let places = |count: usize| ", ?".repeat(count);
+        let (ends, end) = if stored.ends { (format!("{ENDS}, "), ", ?") } else { (String::new(), "") };
+        let hidden = match stored.ends {
+            // An end is as long ago as a delete, when nothing older can come any more.
+            true => format!("({DELETED} AND {TIME} < ?1) OR {ENDS} < ?1 / 1000"),
+            false => format!("{DELETED} AND {TIME} < ?1"),
+        };
         Table {
             columns: columns.to_vec(),
+            ttl: plan.ttl,
+            ends: stored.ends,
             upsert: format!(
-                "INSERT INTO {name} ({DELETED}, {TIME}, {}) VALUES (0, ?{}) {}",
+                "INSERT INTO {name} ({DELETED}, {TIME}, {ends}{}) VALUES (0, ?{end}{}) {}",
                 list(columns.iter().collect()),
                 places(columns.len()),
                 on_conflict(0, set(&|column| format!("excluded.{}", quoted(&column.column)))),
@@ -48,9 +57,7 @@ impl Table {
                 places(key.len()),
                 on_conflict(1, set(&|_| "NULL".to_owned())),
             ),
-            purge: format!(
-                "DELETE FROM {name} WHERE {ROW} IN (SELECT {ROW} FROM {name} WHERE {DELETED} AND {TIME} < ?1 ORDER BY {TIME} LIMIT ?2)"
-            ),
+            purge: format!("DELETE FROM {name} WHERE {ROW} IN (SELECT {ROW} FROM {name} WHERE {hidden} ORDER BY {TIME} LIMIT ?2)"),
             purged_ms: AtomicI64::new(0),
         }
     }
@@ -65,7 +72,10 @@ impl Table {
                 continue;
             }
             upsert.raw_bind_parameter(1, rows.write_times[row])?;
-            for (at, column) in (2..).zip(&rows.columns) {
+            if self.ends {
+                upsert.raw_bind_parameter(2, rows.ends.get(row))?;
+            }
+            for (at, column) in (2 + usize::from(self.ends)..).zip(&rows.columns) {
                 bind(&mut upsert, at, column, row)?;
             }
             upsert.raw_execute()?;
@@ -84,7 +94,7 @@ impl Table {
         Ok(())
     }
 
-    /// Forgets deleted keys after ten days.
+    /// Forgets hidden keys after ten days.
     fn purge(&self, connection: &Connection) -> Result<(), Error> {
         let now = jiff::Timestamp::now();
         if now.as_millisecond() - self.purged_ms.load(Ordering::Relaxed) < PURGE_EVERY_MS {
@@ -108,25 +118,30 @@ impl ToSql for Lent<'_> {
 }
 
 fn bind(statement: &mut Statement<'_>, at: usize, column: &BoundColumn, row: usize) -> rusqlite::Result<()> {
-    if !column.nulls.is_empty() && column.nulls.binary_search(&(row as u32)).is_ok() {
+    if column.is_null(row) {
         return statement.raw_bind_parameter(at, Null);
     }
-    match &column.values {
-        BoundValues::Text(buffer) => statement.raw_bind_parameter(at, Lent(ValueRef::Text(buffer.get(row)))),
-        BoundValues::Blob(buffer) => statement.raw_bind_parameter(at, Lent(ValueRef::Blob(buffer.get(row)))),
-        BoundValues::Uuid(values) => statement.raw_bind_parameter(at, Lent(ValueRef::Blob(&values[row]))),
-        BoundValues::Int(values) => statement.raw_bind_parameter(at, values[row]),
-        BoundValues::BigInt(values) | BoundValues::Timestamp(values) => statement.raw_bind_parameter(at, values[row]),
-        BoundValues::Float(values) => statement.raw_bind_parameter(at, f64::from(values[row])),
-        BoundValues::Double(values) => statement.raw_bind_parameter(at, values[row]),
-        BoundValues::Boolean(values) => statement.raw_bind_parameter(at, values[row]),
-        BoundValues::Date(values) => match json::date(values[row]) {
+    match (&column.values, column.cql) {
+        (BoundValues::Buffer(buffer), CqlType::Text | CqlType::Ascii) => {
+            statement.raw_bind_parameter(at, Lent(ValueRef::Text(buffer.get(row))))
+        }
+        (BoundValues::Buffer(buffer), CqlType::Blob) => statement.raw_bind_parameter(at, Lent(ValueRef::Blob(buffer.get(row)))),
+        (BoundValues::Buffer(buffer), cql @ (CqlType::Decimal | CqlType::Varint | CqlType::Inet)) => {
+            statement.raw_bind_parameter(at, json::text(buffer.get(row), cql))
+        }
+        (BoundValues::Buffer(_), _) => statement.raw_bind_parameter(at, json::value(column, row).to_string()),
+        (BoundValues::Uuids(values), _) => statement.raw_bind_parameter(at, Lent(ValueRef::Blob(&values[row]))),
+        (BoundValues::Integers(values), CqlType::Date) => match json::date(values[row]) {
             Some(date) => {
                 let mut text = [0; 16];
                 statement.raw_bind_parameter(at, Lent(ValueRef::Text(write_date(date, &mut text))))
             }
             None => statement.raw_bind_parameter(at, Null),
         },
+        (BoundValues::Integers(values), CqlType::Time) => statement.raw_bind_parameter(at, json::time(values[row]).to_string()),
+        (BoundValues::Integers(values), _) => statement.raw_bind_parameter(at, values[row]),
+        (BoundValues::Floats(values), _) => statement.raw_bind_parameter(at, values[row]),
+        (BoundValues::Booleans(values), _) => statement.raw_bind_parameter(at, values[row]),
     }
 }
 

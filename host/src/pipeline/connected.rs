@@ -1,0 +1,15 @@
+//! What can only be known by asking: whether the topic and the tables of a pipeline are there, and are what its file says. Everything
+//! is asked, nothing is changed.
+
+use crate::config::Places;
+use crate::config::diagnostic::{self, Diagnostic};
+use crate::config::plan::Pipeline;
+use crate::sink;
+
+/// All that differs, each with its place in the file and what to do; in the order of the file.
+pub async fn check(plan: &Pipeline, places: &Places) -> Vec<Diagnostic> {
+    let sinks = plan.sinks.iter().map(|plan| sink::check(plan, places));
+    let mut found = futures_util::future::join_all(sinks).await.concat();
+    diagnostic::sort(&mut found);
+    found
+}
