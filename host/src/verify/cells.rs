@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::config::plan::{CqlType, SinkColumn};
-use crate::sink::{BoundColumn, BoundValues, Rows};
+use crate::sink::{self, BoundColumn, BoundValues, Rows};
 
 /// One value. What several types share is told apart by the column's type.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,6 +16,7 @@ pub enum Cell {
     /// Whole numbers; booleans as 0 and 1, timestamps as ms, dates as days since 1970-01-01.
     Integer(i64),
     Real(f64),
+    /// Also times of the day, decimals, varints and addresses as they are written; lists, sets and maps as JSON.
     Text(Vec<u8>),
     /// Blobs; uuids as their 16 bytes.
     Blob(Vec<u8>),
@@ -69,17 +70,17 @@ impl Cell {
         match (self, cql) {
             (Cell::Null, _) => Value::Null,
             (Cell::Integer(value), Some(CqlType::Boolean)) if matches!(value, 0 | 1) => json!(*value == 1),
-            (Cell::Integer(ms), Some(CqlType::Timestamp)) => crate::sink::json::timestamp(*ms),
+            (Cell::Integer(ms), Some(CqlType::Timestamp)) => sink::json::timestamp(*ms),
             (Cell::Integer(days), Some(CqlType::Date)) => {
-                let date = i32::try_from(*days).ok().and_then(crate::sink::json::date);
-                date.map_or_else(|| json!(days), |date| date.to_string().into())
+                sink::json::date(*days).map_or_else(|| json!(days), |date| date.to_string().into())
             }
             (Cell::Integer(value), _) => json!(value),
             (Cell::Real(value), _) => json!(value),
+            (Cell::Text(text), Some(CqlType::List | CqlType::Set | CqlType::Map)) => serde_json::from_slice(text).unwrap_or_default(),
             (Cell::Text(text), _) => String::from_utf8_lossy(text).into(),
             (Cell::Blob(bytes), _) => match <[u8; 16]>::try_from(bytes.as_slice()) {
-                Ok(bytes) if cql == Some(CqlType::Uuid) => uuid::Uuid::from_bytes(bytes).to_string().into(),
-                _ => crate::sink::json::blob(bytes),
+                Ok(bytes) if matches!(cql, Some(CqlType::Uuid | CqlType::TimeUuid)) => uuid::Uuid::from_bytes(bytes).to_string().into(),
+                _ => sink::json::blob(bytes),
             },
         }
     }
@@ -148,14 +149,17 @@ fn cell(column: &BoundColumn, row: usize) -> Cell {
     if column.nulls.binary_search(&(row as u32)).is_ok() {
         return Cell::Null;
     }
-    match &column.values {
-        BoundValues::Text(buffer) => Cell::Text(buffer.get(row).to_vec()),
-        BoundValues::Blob(buffer) => Cell::Blob(buffer.get(row).to_vec()),
-        BoundValues::Uuid(values) => Cell::Blob(values[row].to_vec()),
-        BoundValues::Int(values) | BoundValues::Date(values) => Cell::Integer(values[row].into()),
-        BoundValues::BigInt(values) | BoundValues::Timestamp(values) => Cell::Integer(values[row]),
-        BoundValues::Float(values) => Cell::Real(values[row].into()),
-        BoundValues::Double(values) => Cell::Real(values[row]),
-        BoundValues::Boolean(values) => Cell::Integer(values[row].into()),
+    match (&column.values, column.cql) {
+        (BoundValues::Buffer(buffer), CqlType::Text | CqlType::Ascii) => Cell::Text(buffer.get(row).to_vec()),
+        (BoundValues::Buffer(buffer), CqlType::Blob) => Cell::Blob(buffer.get(row).to_vec()),
+        (BoundValues::Buffer(buffer), cql @ (CqlType::Decimal | CqlType::Varint | CqlType::Inet)) => {
+            Cell::Text(sink::json::text(buffer.get(row), cql).into_bytes())
+        }
+        (BoundValues::Buffer(_), _) => Cell::Text(sink::json::value(column, row).to_string().into_bytes()),
+        (BoundValues::Uuids(values), _) => Cell::Blob(values[row].to_vec()),
+        (BoundValues::Integers(values), CqlType::Time) => Cell::Text(sink::json::time(values[row]).to_string().into_bytes()),
+        (BoundValues::Integers(values), _) => Cell::Integer(values[row]),
+        (BoundValues::Floats(values), _) => Cell::Real(values[row]),
+        (BoundValues::Booleans(values), _) => Cell::Integer(values[row].into()),
     }
 }
