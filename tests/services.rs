@@ -13,6 +13,8 @@ mod kafka;
 mod process;
 #[path = "services/stand.rs"]
 mod stand;
+#[path = "services/table.rs"]
+mod table;
 
 use cassandra::Cassandra;
 use kafka::Kafka;

@@ -20,7 +20,7 @@ use tidemill::record::Place;
 use tidemill::status::api::{self, Listen, Server};
 use tidemill::status::metrics::METRICS;
 use tidemill::status::token::Token;
-use tidemill::status::{Control, PartitionStatus, Reporter, Run, SinkStatus, SourceStatus, StageStatus};
+use tidemill::status::{Control, PartitionStatus, Reporter, Run, SinkStatus, SourceStatus, StageStatus, WriteTimes};
 use tidemill::topic::{DeadLetter, Figures};
 
 use http::{Answer, get, post, raw};
@@ -307,7 +307,9 @@ fn fill(reporter: &Reporter, emitted: u64) {
         snapshot.stages =
             vec![StageStatus { name: "extract".to_owned(), rows: emitted, micros_per_record: 2.0, ..StageStatus::default() }];
         let sink = |name: &str, last_write_ms| SinkStatus { name: name.to_owned(), last_write_ms, ..SinkStatus::default() };
-        snapshot.sinks = vec![sink("users", 0.0), sink("lines", 2.5)];
+        let write_ms = Some(WriteTimes { p50: 1.0, p95: 2.0, p99: 3.0, max: 4.0, of: 7 });
+        let row_by_row = SinkStatus { write_ms, unanswered: Some(5), breaker: Some("open".to_owned()), ..sink("rows", 0.0) };
+        snapshot.sinks = vec![sink("users", 0.0), sink("lines", 2.5), row_by_row];
         snapshot.totals = Figures { emitted, ..Figures::default() };
         snapshot.partitions.insert(0, PartitionStatus { figures: snapshot.totals.clone(), ..PartitionStatus::default() });
     });

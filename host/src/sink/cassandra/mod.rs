@@ -135,7 +135,7 @@ impl Cassandra {
                 create.set_request_timeout(Some(CREATE_TIMEOUT));
                 session.query_unpaged(create, ()).await.map_err(|error| match fault::of_request(&error) {
                     Fault::Transient(reason) => Fault::Transient(reason),
-                    other => Fault::Refused(format!("{}, and it cannot be made: {other:?}", missing.message)),
+                    other => Fault::Refused(format!("{}, and it cannot be made: {}", missing.message, Error::from(other))),
                 })?;
             }
         }

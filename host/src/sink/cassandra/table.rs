@@ -158,7 +158,7 @@ fn key_of(actual: &Actual) -> String {
 }
 
 pub(super) fn create_keyspace(plan: &SinkPlan, name: &Name) -> String {
-    let copies: String = plan.cluster.replication.iter().map(|(where_, copies)| format!(", '{where_}': {copies}")).collect();
+    let copies: String = plan.cluster.replication.iter().map(|(datacenter, copies)| format!(", '{datacenter}': {copies}")).collect();
     let keyspace = quoted(&name.keyspace);
     format!("CREATE KEYSPACE IF NOT EXISTS {keyspace} WITH replication = {{'class': 'NetworkTopologyStrategy'{copies}}};")
 }
