@@ -74,6 +74,18 @@ async fn a_sink_that_fails_for_a_while_gets_the_same_rows_again() {
 }
 
 #[tokio::test]
+async fn of_a_sink_that_writes_some_rows_only_the_others_are_written_again() {
+    let world = Arc::new(World::default());
+    world.writes_one_row.store(true, Ordering::SeqCst);
+    let running = Running::start(&world, 1, None);
+    running.give(batch(&[(0, "a"), (1, "refused"), (2, "b"), (3, "refused")]));
+    running.settled(4).await;
+    assert_eq!(world.rows().iter().map(|row| row.0).collect::<Vec<_>>(), [0, 1, 2, 3]);
+    assert_eq!(world.dead_letters.lock().unwrap().keys().copied().collect::<Vec<_>>(), [1, 3]);
+    running.drained().await.unwrap();
+}
+
+#[tokio::test]
 async fn draining_never_waits_for_a_sink_that_is_down() {
     let world = Arc::new(World::default());
     world.sink_is_down.store(true, Ordering::SeqCst);

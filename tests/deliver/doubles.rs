@@ -41,6 +41,8 @@ pub struct World {
     pub write_errors: Mutex<Vec<sink::Error>>,
     /// Write errors never end.
     pub sink_is_down: AtomicBool,
+    /// Each call writes one row and gives the others back.
+    pub writes_one_row: AtomicBool,
     /// So many calls answer `retry`.
     pub retries: AtomicUsize,
 }
@@ -151,9 +153,18 @@ impl Sink for Table {
         if let Some(error) = self.0.write_errors.lock().unwrap().pop() {
             return Err(error);
         }
-        let written = rows.places.iter().zip(&rows.write_times).map(|(place, time)| (place.offset, *time)).collect();
+        let now = if self.0.writes_one_row.load(Ordering::SeqCst) { rows.len().min(1) } else { rows.len() };
+        let written = rows.places.iter().zip(&rows.write_times).take(now).map(|(place, time)| (place.offset, *time)).collect();
         self.0.seen.lock().unwrap().push(Seen::Wrote(written));
-        Ok(rows.deleted.iter().map(|row| (rows.places[*row as usize], "the server says no".to_owned())).collect())
+        let (refused, later): (Vec<u32>, Vec<u32>) = rows.deleted.iter().partition(|row| (**row as usize) < now);
+        let refused = refused.iter().map(|row| (rows.places[*row as usize], "the server says no".to_owned())).collect();
+        if now == rows.len() {
+            return Ok(refused);
+        }
+        let mut rest = sink::Rows { places: rows.places[now..].to_vec(), ..sink::Rows::default() };
+        rest.write_times = rows.write_times[now..].to_vec();
+        rest.deleted = later.iter().map(|row| row - now as u32).collect();
+        Err(sink::Error::Partly { reason: "busy".to_owned(), rest: Box::new(Bound::Rows(rest)), refused })
     }
 }
 

@@ -76,10 +76,14 @@ impl Cell {
             }
             (Cell::Integer(value), _) => json!(value),
             (Cell::Real(value), _) => json!(value),
-            (Cell::Text(text), Some(CqlType::List | CqlType::Set | CqlType::Map)) => serde_json::from_slice(text).unwrap_or_default(),
+            (Cell::Text(text), Some(CqlType::List | CqlType::Set | CqlType::Map)) => {
+                serde_json::from_slice(text).unwrap_or_default()
+            }
             (Cell::Text(text), _) => String::from_utf8_lossy(text).into(),
             (Cell::Blob(bytes), _) => match <[u8; 16]>::try_from(bytes.as_slice()) {
-                Ok(bytes) if matches!(cql, Some(CqlType::Uuid | CqlType::TimeUuid)) => uuid::Uuid::from_bytes(bytes).to_string().into(),
+                Ok(bytes) if matches!(cql, Some(CqlType::Uuid | CqlType::TimeUuid)) => {
+                    uuid::Uuid::from_bytes(bytes).to_string().into()
+                }
                 _ => sink::json::blob(bytes),
             },
         }

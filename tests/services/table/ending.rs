@@ -56,7 +56,8 @@ fn an_embedded_row_is_hidden_from_its_end_on_and_no_older_record_brings_it_back(
     let with = SinkPlan { ttl: Some(Duration::from_secs(100)), ..without.clone() };
     runtime.block_on(async {
         let store = Store::open(dir.path()).expect("open a store");
-        let write = async |sink: &dyn Sink, row| assert_eq!(sink.write(&bind(sink, row).expect("bind")).await.expect("write"), []);
+        let write =
+            async |sink: &dyn Sink, row| assert_eq!(sink.write(&bind(sink, row).expect("bind")).await.expect("write"), []);
         // A table that had no ends is given them.
         let sink = tidemill::sink::open(&without, &store).await.expect("open the table");
         write(sink.as_ref(), Row::new(1, 10).text("v", "stays")).await;

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use scylla::errors::DbError;
 use scylla::value::CqlValue;
 use scylla_proxy::{
-    Condition, Node, Proxy, Reaction, RequestOpcode, RequestReaction, RequestRule, ResponseFrame, ResponseOpcode, ResponseReaction,
-    ResponseRule, RunningProxy, ShardAwareness, example_db_errors,
+    Condition, Node, Proxy, Reaction, RequestOpcode, RequestReaction, RequestRule, ResponseFrame, ResponseOpcode,
+    ResponseReaction, ResponseRule, RunningProxy, ShardAwareness, example_db_errors,
 };
 use tidemill::config::plan::CqlType;
 use tidemill::record::{Batch, Column, Columns, RecordRef, Values};
@@ -88,7 +88,10 @@ fn now_and_then(of: Condition) -> Condition {
 }
 
 fn on_execute(reaction: RequestReaction) -> Fault {
-    Fault { requests: vec![RequestRule(now_and_then(Condition::RequestOpcode(RequestOpcode::Execute)), reaction)], responses: Vec::new() }
+    Fault {
+        requests: vec![RequestRule(now_and_then(Condition::RequestOpcode(RequestOpcode::Execute)), reaction)],
+        responses: Vec::new(),
+    }
 }
 
 struct Fault {

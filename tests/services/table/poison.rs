@@ -31,9 +31,8 @@ fn a_row_that_is_too_large_for_the_server_is_refused_and_its_neighbours_are_writ
 #[test]
 fn what_cassandra_refuses_in_a_key_is_refused_by_binding_on_every_table() {
     let Some(cassandra) = cassandra::shared() else { return };
-    let columns = |second: Option<KeyRole>| {
-        vec![column("k", CqlType::Text, Some(KeyRole::Partition)), column("c", CqlType::Text, second)]
-    };
+    let columns =
+        |second: Option<KeyRole>| vec![column("k", CqlType::Text, Some(KeyRole::Partition)), column("c", CqlType::Text, second)];
     let at = SinkAddress::Cassandra { hosts: vec![cassandra.address()], table: "poison.keys".to_owned() };
     let table = open(&SinkPlan::new("t", at, columns(Some(KeyRole::Clustering))));
     let row = |k: &str, c: &str| Row { values: Vec::new(), ..Row::new(0, 1) }.text("k", k).text("c", c);

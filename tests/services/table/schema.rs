@@ -23,7 +23,10 @@ fn keyspace_and_table_are_made_once_with_their_replication_and_never_altered() {
     wanted.create = false;
     let reason = refused(&wanted);
     assert!(reason.contains("there is no keyspace `made`: CREATE KEYSPACE"), "{reason}");
-    assert!(reason.contains(r#"CREATE TABLE IF NOT EXISTS "made"."rows" ("id" int, "v" text, PRIMARY KEY (("id")));"#), "{reason}");
+    assert!(
+        reason.contains(r#"CREATE TABLE IF NOT EXISTS "made"."rows" ("id" int, "v" text, PRIMARY KEY (("id")));"#),
+        "{reason}"
+    );
     wanted.create = true;
     wanted.cluster.replication = vec![("datacenter1".to_owned(), 1)];
     open(&wanted).put(Row::new(1, 1).text("v", "one"));
@@ -60,7 +63,10 @@ fn a_table_with_other_types_or_another_key_is_refused_with_the_way_out() {
     let reason = of("other.keys", &[("v", CqlType::Text)]);
     assert!(reason.starts_with("nothing feeds `day`, which is part of the key of table `other.keys`: add day = {"), "{reason}");
     let reason = of("other.keys", &[("v", CqlType::Text), ("day", CqlType::Date)]);
-    assert!(reason.starts_with("column `day` is a clustering column in table `other.keys`, and no part of the key here"), "{reason}");
+    assert!(
+        reason.starts_with("column `day` is a clustering column in table `other.keys`, and no part of the key here"),
+        "{reason}"
+    );
 }
 
 #[test]

@@ -53,7 +53,9 @@ fn cases() -> Vec<Case> {
     const A: &str = "6ba7b810-9dad-11d1-80b4-00c04fd430c8";
     let uuid: uuid::Uuid = A.parse().expect("a uuid");
     let inet = |address: &str| same(CqlType::Inet, address, CqlValue::Inet(address.parse::<IpAddr>().expect("an address")));
-    let float = |value: f64| (CqlType::Float, Values::Floats(vec![value]), Some(CqlValue::Float(value as f32)), json!(f64::from(value as f32)));
+    let float = |value: f64| {
+        (CqlType::Float, Values::Floats(vec![value]), Some(CqlValue::Float(value as f32)), json!(f64::from(value as f32)))
+    };
     let double = |value: f64| (CqlType::Double, Values::Floats(vec![value]), Some(CqlValue::Double(value)), json!(value));
     let timestamp = |ms: i64, shown: Value| {
         (CqlType::Timestamp, Values::Timestamps(vec![ms]), Some(CqlValue::Timestamp(CqlTimestamp(ms))), shown)
@@ -79,7 +81,12 @@ fn cases() -> Vec<Case> {
         varint("-128", &[128]),
         varint("-129", &[255, 127]),
         varint("340282366920938463463374607431768211456", &[1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
-        (CqlType::Varint, Values::Ints(vec![-1]), Some(CqlValue::Varint(CqlVarint::from_signed_bytes_be_slice(&[255]))), json!("-1")),
+        (
+            CqlType::Varint,
+            Values::Ints(vec![-1]),
+            Some(CqlValue::Varint(CqlVarint::from_signed_bytes_be_slice(&[255]))),
+            json!("-1"),
+        ),
         decimal("12.50", &[4, 226], 2, "12.50"),
         decimal("-0.001", &[255], 3, "-0.001"),
         decimal("1e3", &[1], -3, "1E+3"),
@@ -132,8 +139,27 @@ fn cases() -> Vec<Case> {
 }
 
 const NAMES: [&str; 21] = [
-    "text", "ascii", "uuid", "timeuuid", "int", "bigint", "smallint", "tinyint", "varint", "float", "double", "decimal", "boolean",
-    "timestamp", "date", "time", "blob", "inet", "list", "set", "map",
+    "text",
+    "ascii",
+    "uuid",
+    "timeuuid",
+    "int",
+    "bigint",
+    "smallint",
+    "tinyint",
+    "varint",
+    "float",
+    "double",
+    "decimal",
+    "boolean",
+    "timestamp",
+    "date",
+    "time",
+    "blob",
+    "inet",
+    "list",
+    "set",
+    "map",
 ];
 
 /// The column of a type.

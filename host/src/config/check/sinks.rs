@@ -45,26 +45,30 @@ impl Chain<'_> {
                 let why = format!("stage `{}` writes `{}` as {kind}", self.pipeline.stages[stage].name, column.field);
                 return self.misfit(column, &path, &why, kind);
             }
-            Source::Payload(presence) => match column.cql.kinds().iter().copied().find(|kind| self.payload.fits(&column.field, *kind)) {
-                Some(kind) => {
-                    if presence == Presence::Sometimes && !optional {
-                        let message =
-                            format!("some payloads have no `{}`, which feeds a key column: they would be rejected", column.field);
-                        self.warn(
-                            code::FIELD_SOMETIMES_ABSENT,
-                            message,
-                            &reader.place,
-                            "feed the key with a field that every record has",
-                        );
+            Source::Payload(presence) => {
+                match column.cql.kinds().iter().copied().find(|kind| self.payload.fits(&column.field, *kind)) {
+                    Some(kind) => {
+                        if presence == Presence::Sometimes && !optional {
+                            let message = format!(
+                                "some payloads have no `{}`, which feeds a key column: they would be rejected",
+                                column.field
+                            );
+                            self.warn(
+                                code::FIELD_SOMETIMES_ABSENT,
+                                message,
+                                &reader.place,
+                                "feed the key with a field that every record has",
+                            );
+                        }
+                        (kind, self.origin)
                     }
-                    (kind, self.origin)
+                    None => {
+                        let why = format!("the payload's `{}` is {}", column.field, self.payload.describe(&column.field));
+                        let seen = self.payload.kinds(&column.field).next().unwrap_or(Kind::Json);
+                        return self.misfit(column, &path, &why, seen);
+                    }
                 }
-                None => {
-                    let why = format!("the payload's `{}` is {}", column.field, self.payload.describe(&column.field));
-                    let seen = self.payload.kinds(&column.field).next().unwrap_or(Kind::Json);
-                    return self.misfit(column, &path, &why, seen);
-                }
-            },
+            }
         };
         self.flow(&column.field, kind, optional, from, reader.station);
         let who = format!("column `{}` of sink `{}`", column.column, sink.name);

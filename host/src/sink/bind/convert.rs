@@ -46,7 +46,9 @@ pub(super) fn column(field: &Column, cql: CqlType, refusals: &mut Refusals<'_>) 
     let values = match (&field.values, cql) {
         (Values::Text(buffer) | Values::Json(buffer), CqlType::Text) => values.utf8(buffer),
         (Values::Text(buffer) | Values::Json(buffer), CqlType::Ascii) => values.ascii(buffer),
-        (Values::Bytes(buffer) | Values::Text(buffer) | Values::Json(buffer), CqlType::Blob) => BoundValues::Buffer(buffer.clone()),
+        (Values::Bytes(buffer) | Values::Text(buffer) | Values::Json(buffer), CqlType::Blob) => {
+            BoundValues::Buffer(buffer.clone())
+        }
         (Values::Text(buffer) | Values::Bytes(buffer), CqlType::Uuid) => {
             BoundValues::Uuids(values.each(buffer.iter(), uuid, show_bytes))
         }

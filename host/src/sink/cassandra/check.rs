@@ -24,7 +24,8 @@ pub(in crate::sink) async fn check(plan: &SinkPlan, hosts: &[String], table: &st
         Err(Fault::Row(reason) | Fault::Invalid(reason) | Fault::Refused(reason) | Fault::Table(reason)) => {
             let key = if plan.cluster.credentials.is_some() { "username" } else { "at" };
             let message = format!("the cluster of sink `{}` refuses: {reason}", plan.name);
-            let help = "username = { env = \"NAME\" }, password = { env = \"NAME\" }, of a user that may read the schema and write";
+            let help =
+                "username = { env = \"NAME\" }, password = { env = \"NAME\" }, of a user that may read the schema and write";
             return vec![Diagnostic::error(code::CLUSTER_REFUSES, message).at(at(key)).help(help)];
         }
     };

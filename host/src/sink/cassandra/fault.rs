@@ -25,7 +25,9 @@ impl From<Fault> for Error {
     fn from(fault: Fault) -> Error {
         match fault {
             Fault::Transient(reason) => Error::Transient(reason),
-            Fault::Row(reason) | Fault::Invalid(reason) | Fault::Refused(reason) | Fault::Table(reason) => Error::Systemic(reason),
+            Fault::Row(reason) | Fault::Invalid(reason) | Fault::Refused(reason) | Fault::Table(reason) => {
+                Error::Systemic(reason)
+            }
         }
     }
 }
@@ -35,7 +37,9 @@ pub(super) fn of_request(error: &ExecutionError) -> Fault {
         ExecutionError::BadQuery(BadQuery::SerializationError(error)) => Fault::Row(error.to_string()),
         ExecutionError::BadQuery(error) => Fault::Row(error.to_string()),
         ExecutionError::LastAttemptError(error) => of_attempt(error),
-        ExecutionError::PrepareError(scylla::errors::PrepareError::AllAttemptsFailed { first_attempt }) => of_attempt(first_attempt),
+        ExecutionError::PrepareError(scylla::errors::PrepareError::AllAttemptsFailed { first_attempt }) => {
+            of_attempt(first_attempt)
+        }
         ExecutionError::RequestTimeout(after) => Fault::Transient(format!("no answer within {after:?}")),
         ExecutionError::ConnectionPoolError(error) => of_pool(error),
         other => Fault::Transient(other.to_string()),
@@ -57,7 +61,9 @@ fn of_server(error: &DbError, reason: &str) -> Fault {
         DbError::Unauthorized | DbError::AuthenticationError => Fault::Refused(reason.to_owned()),
         DbError::SyntaxError | DbError::ConfigError | DbError::FunctionFailure { .. } => Fault::Table(reason.to_owned()),
         // What they say beside their numbers is repeated in the reason.
-        DbError::ServerError | DbError::Overloaded | DbError::IsBootstrapping => Fault::Transient(format!("the server says: {reason}")),
+        DbError::ServerError | DbError::Overloaded | DbError::IsBootstrapping => {
+            Fault::Transient(format!("the server says: {reason}"))
+        }
         other => Fault::Transient(other.to_string()),
     }
 }

@@ -145,8 +145,7 @@ impl Cassandra {
     /// Whether the table is what the plan says.
     async fn compare(&self, session: &Session) -> Result<(), Fault> {
         let actual = table::read(session, &self.table).await?;
-        let found: Vec<String> =
-            table::differences(&self.plan, &self.table, &actual).iter().map(ToString::to_string).collect();
+        let found: Vec<String> = table::differences(&self.plan, &self.table, &actual).iter().map(ToString::to_string).collect();
         if found.is_empty() { Ok(()) } else { Err(Fault::Table(found.join("; "))) }
     }
 }

@@ -79,8 +79,13 @@ impl Pulse {
         micros.sort_unstable();
         // The smallest latency that so many hundredths of the rows did not exceed.
         let percentile = |percent: usize| f64::from(micros[(of * percent).div_ceil(100) - 1]) / 1e3;
-        let latencies =
-            (of > 0).then(|| Latencies { p50: percentile(50), p95: percentile(95), p99: percentile(99), max: percentile(100), of });
+        let latencies = (of > 0).then(|| Latencies {
+            p50: percentile(50),
+            p95: percentile(95),
+            p99: percentile(99),
+            max: percentile(100),
+            of,
+        });
         Figures {
             in_flight: self.in_flight.load(Ordering::Relaxed),
             latencies,

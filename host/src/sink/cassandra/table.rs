@@ -51,7 +51,8 @@ pub(super) async fn read(session: &Session, name: &Name) -> Result<Actual, Fault
     let keyspaces = "SELECT keyspace_name FROM system_schema.keyspaces WHERE keyspace_name = ?";
     let keyspaces = session.query_unpaged(keyspaces, (&name.keyspace,)).await.map_err(|error| fault::of_request(&error))?;
     let columns = "SELECT column_name, type, kind FROM system_schema.columns WHERE keyspace_name = ? AND table_name = ?";
-    let columns = session.query_unpaged(columns, (&name.keyspace, &name.table)).await.map_err(|error| fault::of_request(&error))?;
+    let columns =
+        session.query_unpaged(columns, (&name.keyspace, &name.table)).await.map_err(|error| fault::of_request(&error))?;
     let unread = |error: IntoRowsResultError| Fault::Transient(format!("read the cluster's schema: {error}"));
     let (keyspaces, columns) = (keyspaces.into_rows_result().map_err(unread)?, columns.into_rows_result().map_err(unread)?);
     let odd = |error: &dyn std::fmt::Display| Fault::Transient(format!("read the cluster's schema: {error}"));
@@ -158,7 +159,8 @@ fn key_of(actual: &Actual) -> String {
 }
 
 pub(super) fn create_keyspace(plan: &SinkPlan, name: &Name) -> String {
-    let copies: String = plan.cluster.replication.iter().map(|(datacenter, copies)| format!(", '{datacenter}': {copies}")).collect();
+    let copies: String =
+        plan.cluster.replication.iter().map(|(datacenter, copies)| format!(", '{datacenter}': {copies}")).collect();
     let keyspace = quoted(&name.keyspace);
     format!("CREATE KEYSPACE IF NOT EXISTS {keyspace} WITH replication = {{'class': 'NetworkTopologyStrategy'{copies}}};")
 }

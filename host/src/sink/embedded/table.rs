@@ -157,10 +157,14 @@ pub(super) fn shown(column: &SinkColumn) -> String {
 
 fn affinity(cql: CqlType) -> &'static str {
     match cql {
-        CqlType::Text | CqlType::Ascii | CqlType::Date | CqlType::Time | CqlType::Varint | CqlType::Decimal | CqlType::Inet => "TEXT",
+        CqlType::Text | CqlType::Ascii | CqlType::Date | CqlType::Time | CqlType::Varint | CqlType::Decimal | CqlType::Inet => {
+            "TEXT"
+        }
         CqlType::List | CqlType::Set | CqlType::Map => "TEXT",
         CqlType::Uuid | CqlType::TimeUuid | CqlType::Blob => "BLOB",
-        CqlType::Int | CqlType::BigInt | CqlType::SmallInt | CqlType::TinyInt | CqlType::Timestamp | CqlType::Boolean => "INTEGER",
+        CqlType::Int | CqlType::BigInt | CqlType::SmallInt | CqlType::TinyInt | CqlType::Timestamp | CqlType::Boolean => {
+            "INTEGER"
+        }
         CqlType::Float | CqlType::Double => "REAL",
     }
 }

@@ -57,7 +57,9 @@ impl Table {
                 places(key.len()),
                 on_conflict(1, set(&|_| "NULL".to_owned())),
             ),
-            purge: format!("DELETE FROM {name} WHERE {ROW} IN (SELECT {ROW} FROM {name} WHERE {hidden} ORDER BY {TIME} LIMIT ?2)"),
+            purge: format!(
+                "DELETE FROM {name} WHERE {ROW} IN (SELECT {ROW} FROM {name} WHERE {hidden} ORDER BY {TIME} LIMIT ?2)"
+            ),
             purged_ms: AtomicI64::new(0),
         }
     }
