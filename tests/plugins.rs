@@ -4,7 +4,10 @@ mod plugins {
     pub mod build;
     pub mod cache;
     pub mod cases;
+    pub mod compile;
+    pub mod grants;
     pub mod hostile;
+    pub mod prefixes;
     pub mod rows;
     pub mod wrong;
 }

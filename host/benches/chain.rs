@@ -5,11 +5,11 @@ use std::path::Path;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use tidemill::bench::{chain, native};
-use tidemill::plugin::Engine;
+use tidemill::plugin::{Compiler, Engine};
 use tidemill::transform::Input;
 
 fn contenders(criterion: &mut Criterion) {
-    let engine = Engine::new(None).expect("the machine runs WebAssembly");
+    let engine = Engine::new(None, Compiler::Here).expect("the machine runs WebAssembly");
     let plugins = Path::new(env!("CARGO_MANIFEST_DIR")).join("plugins");
     let stages = match chain::stages(&engine, &plugins) {
         Ok(stages) => stages,

@@ -5,7 +5,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
-use tidemill::plugin::{Cache, Engine, InstanceConfig, Plugin};
+use tidemill::plugin::{Cache, Compiler, Engine, InstanceConfig, Plugin};
 
 use super::wrong::{FIELDS, UNCHANGED, component};
 
@@ -30,7 +30,7 @@ impl Case {
     /// As a host does that starts afresh.
     fn load(&self) -> Plugin {
         let cache = Cache::open(&self.path()).expect("open the cache");
-        Engine::new(Some(cache)).expect("an engine").load(&self.component).expect("a plugin")
+        Engine::new(Some(cache), Compiler::Here).expect("an engine").load(&self.component).expect("a plugin")
     }
 
     fn entry(&self) -> PathBuf {
@@ -99,7 +99,7 @@ fn code_of_another_plugin_under_this_name_is_a_miss() {
     let mine = case.entry();
     let other = component(UNCHANGED, "export messages;");
     let cache = Cache::open(&case.path()).expect("open the cache");
-    Engine::new(Some(cache)).expect("an engine").load(&other).expect("a plugin");
+    Engine::new(Some(cache), Compiler::Here).expect("an engine").load(&other).expect("a plugin");
     let entries: Vec<_> = fs::read_dir(case.path()).expect("list").map(|entry| entry.expect("an entry").path()).collect();
     let other = entries.iter().find(|path| path.extension().is_some() && **path != mine).expect("the other entry");
     fs::copy(other, &mine).expect("copy the code");
@@ -122,6 +122,17 @@ fn links_and_files_that_others_could_change_are_misses() {
     fs::create_dir(&entry).expect("make a folder of its name");
     assert!(!case.load().from_cache, "a folder");
     assert!(case.load().instantiate(&InstanceConfig::default()).is_err(), "it was compiled all the same");
+}
+
+#[test]
+fn code_that_belongs_to_another_user_is_a_miss() {
+    let case = Case::new();
+    // Only root can give a file away.
+    if std::os::unix::fs::chown(case.entry(), Some(65_534), None).is_err() {
+        return crate::support::skip_or_panic("a file can be given to another user by root only");
+    }
+    assert!(!case.load().from_cache);
+    assert!(case.load().from_cache, "the entry is repaired");
 }
 
 #[test]

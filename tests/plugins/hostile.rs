@@ -15,7 +15,8 @@ fn config(settings: &[(&str, &str)]) -> InstanceConfig {
     InstanceConfig {
         stage: "fault".to_owned(),
         settings: settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
-        limits: Limits { memory_bytes: 32 << 20, batch_time: Duration::from_millis(200) },
+        limits: Limits { memory_bytes: 32 << 20, batch_time: Duration::from_millis(200), ..Limits::default() },
+        ..InstanceConfig::default()
     }
 }
 

@@ -7,7 +7,7 @@ use std::process::Command;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::SystemTime;
 
-use tidemill::plugin::{Cache, Engine, Plugin, build_directory, component_path};
+use tidemill::plugin::{Cache, Compiler, Engine, Plugin, build_directory, component_path};
 
 /// A plugin by its directory below the repository, such as `plugins/extract-user`.
 ///
@@ -61,8 +61,13 @@ pub fn engine() -> &'static Engine {
     static ENGINE: OnceLock<Engine> = OnceLock::new();
     ENGINE.get_or_init(|| {
         let cache = Cache::open(&cache_dir()).expect("open the cache of compiled code");
-        Engine::new(Some(cache)).expect("set up the engine")
+        Engine::new(Some(cache), compiler()).expect("set up the engine")
     })
+}
+
+/// Children of the host that these tests are about.
+pub fn compiler() -> Compiler {
+    Compiler::Child(env!("CARGO_BIN_EXE_tidemill").into())
 }
 
 /// Where the tests' host processes should keep compiled code too.

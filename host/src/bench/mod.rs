@@ -3,6 +3,7 @@
 pub mod chain;
 pub mod native;
 pub mod pipeline;
+pub mod sandbox;
 pub mod sqlite;
 
 use std::time::Duration;

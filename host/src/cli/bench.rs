@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{Done, Exit, Failure, OrExit, Output};
 use crate::bench::pipeline::{Bench, Throughput};
-use crate::bench::{chain, sqlite};
+use crate::bench::{chain, sandbox, sqlite};
 
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  tidemill bench chain --seconds 5\n  tidemill bench pipeline --seconds 120")]
@@ -24,6 +24,9 @@ enum What {
     /// Whole pipelines into the embedded table, beside plain SQLite: throughput, latency, start and memory
     #[command(after_help = "Example:\n  tidemill bench pipeline --seconds 120")]
     Pipeline(PipelineArgs),
+    /// What the sandbox costs and how soon it holds: traps, loops, the search for a record to blame, limits
+    #[command(after_help = "Example:\n  tidemill bench sandbox --seconds 5")]
+    Sandbox(SandboxArgs),
 }
 
 #[derive(clap::Args)]
@@ -40,6 +43,7 @@ pub fn run(args: Args, out: &Output) -> Result<Done, Failure> {
     match args.what {
         What::Chain(args) => run_chain(args, out),
         What::Pipeline(args) => run_pipeline(args, out),
+        What::Sandbox(args) => run_sandbox(args, out),
     }
 }
 
@@ -142,4 +146,42 @@ fn run_pipeline(args: PipelineArgs, out: &Output) -> Result<Done, Failure> {
     drop(progress);
     let result = json!({ "start": start, "filled": filled, "plain-sqlite": plain, "source": source, "latency": latency });
     Ok(Done::new("measured the pipeline", result))
+}
+
+#[derive(clap::Args)]
+struct SandboxArgs {
+    /// The folder that holds extract-user and enrich-user, built
+    #[arg(long, value_name = "DIR", default_value = "plugins")]
+    plugins: PathBuf,
+    /// The source of a guest that traps and loops as it is told
+    #[arg(long, value_name = "DIR", default_value = "tests/guests/fault")]
+    guest: PathBuf,
+    /// Seconds for the cost of limits
+    #[arg(long, value_name = "SECONDS", default_value_t = 3)]
+    seconds: u64,
+}
+
+fn run_sandbox(args: SandboxArgs, out: &Output) -> Result<Done, Failure> {
+    if cfg!(debug_assertions) {
+        out.line("this is a debug build: its figures say nothing");
+    }
+    let engine = super::inspect::engine()?;
+    let progress = out.progress("measuring", None);
+    let measured = sandbox::measure(&engine, &args.plugins, &args.guest, Duration::from_secs(args.seconds));
+    drop(progress);
+    let m = measured.map_err(|reason| Failure::new(Exit::Failed, reason))?;
+    let spread = |what: &str, spread: sandbox::Spread| {
+        out.line(format!("{what:<44} p50 {:>9.1} µs  p99 {:>9.1} µs", spread.p50_us, spread.p99_us));
+    };
+    spread("trap to next good call", m.trap_to_good_call);
+    spread("  a good call", m.good_call);
+    spread("loop stopped after its time", m.loop_stopped);
+    spread("200 MiB filled at once, stopped after its time", m.fill_stopped);
+    spread("  a sleep ends after its time", m.sleep_late);
+    out.line(format!("{:<44} {:>4}  (one by one: {})", "calls to blame 1 of 500 records", m.blame_calls, m.blame_calls_singly));
+    out.line(format!(
+        "{:<44} {:.3} µs  without: {:.3} µs  ratio {:.3}",
+        "two Rust stages with interruption and limits", m.bounded_us, m.unbounded_us, m.bounded_to_unbounded
+    ));
+    Ok(Done::new("measured the sandbox", serde_json::to_value(m).or_exit(Exit::Failed)?))
 }

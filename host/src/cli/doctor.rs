@@ -9,7 +9,7 @@ use super::owner::block_on;
 use super::{Done, Exit, Failure, Output, PipelineArgs, Tone, listen};
 use crate::config::Loaded;
 use crate::pipeline::connected;
-use crate::plugin::{Cache, Engine};
+use crate::plugin::{Cache, Compiler, Engine};
 use crate::record::escape;
 use crate::store::Store;
 
@@ -133,7 +133,7 @@ fn wasm_target() -> Finding {
 }
 
 fn engine() -> Finding {
-    match Engine::new(None) {
+    match Engine::new(None, Compiler::Here) {
         Ok(_) => Finding::good("webassembly", "the engine starts"),
         Err(error) => Finding::bad(
             "webassembly",

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use super::{Done, Exit, Failure, OrExit, Output, Tone, table};
-use crate::config::plan::Limits;
-use crate::plugin::{Cache, Engine, InstanceConfig, component_path};
+use crate::plugin::{Cache, Compiler, Engine, InstanceConfig, component_path};
+use crate::plugin::grants::{Reason, reason};
 use crate::record::{Field, escape};
 
 #[derive(clap::Args)]
@@ -29,7 +29,8 @@ fn setting(text: &str) -> Result<(String, String), String> {
 /// The engine of a verb, with this user's cache of compiled code where there is one.
 pub fn engine() -> Result<Engine, Failure> {
     let cache = Cache::default_dir().and_then(|dir| Cache::open(&dir).ok());
-    Engine::new(cache).or_exit(Exit::Environment)
+    let compiler = Compiler::this_program().or_exit(Exit::Environment)?;
+    Engine::new(cache, compiler).or_exit(Exit::Environment)
 }
 
 pub fn run(args: Args, out: &Output) -> Result<Done, Failure> {
@@ -51,7 +52,7 @@ pub fn run(args: Args, out: &Output) -> Result<Done, Failure> {
     let wrong = |error: &dyn std::fmt::Display| Failure::new(Exit::Wrong, format!("plugin {}: {error}", args.plugin.display()));
     let plugin = plugin.map_err(|error| wrong(&error))?;
     let settings: BTreeMap<String, String> = args.settings.into_iter().collect();
-    let config = InstanceConfig { stage: "inspect".to_owned(), settings, limits: Limits::default() };
+    let config = InstanceConfig { stage: "inspect".to_owned(), settings, ..InstanceConfig::default() };
     let instance = plugin.instantiate(&config).map_err(|error| wrong(&error))?;
     let contract = instance.contract();
 
@@ -65,7 +66,15 @@ pub fn run(args: Args, out: &Output) -> Result<Done, Failure> {
     let from = if plugin.from_cache { "read from the cache" } else { "compiled" };
     fact("code", &format!("{from} in {:.1} ms", plugin.compile_time.as_secs_f64() * 1e3));
     fact("digest", &plugin.digest);
-    plugin.imports.iter().for_each(|import| fact("imports", import));
+    for import in &plugin.imports {
+        let why = match reason(import, &plugin.language) {
+            Reason::Contract => "of the contract".to_owned(),
+            Reason::Toolchain => format!("as every {} plugin does; does nothing without a grant", plugin.language),
+            Reason::Wish(wish) => format!("asks for {wish}: {}", wish.way_out()),
+            Reason::Unknown => "not known".to_owned(),
+        };
+        fact("imports", &format!("{import}  ({why})"));
+    }
     let fields = |how: &'static str, fields: &[Field]| {
         let optional = |field: &Field| if field.optional { "optional" } else { "" }.to_owned();
         fields
@@ -80,7 +89,7 @@ pub fn run(args: Args, out: &Output) -> Result<Done, Failure> {
     }
     let result = json!({
         "plugin": args.plugin, "world": world, "language": plugin.language, "digest": plugin.digest, "size-bytes": plugin.size_bytes,
-        "memory-bytes": instance.memory_bytes(), "imports": plugin.imports, "contract": contract,
+        "memory-bytes": instance.memory_bytes(), "imports": plugin.imports, "wishes": plugin.wishes, "contract": contract,
     });
     let summary = format!(
         "a {} plugin: reads {} fields, writes {}",

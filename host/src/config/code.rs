@@ -40,6 +40,8 @@ pub const NO_PARTITION_KEY: &str = "TM044";
 pub const NO_COLUMNS: &str = "TM045";
 pub const BAD_TEST: &str = "TM046";
 pub const BAD_KEY_TYPE: &str = "TM047";
+pub const BAD_GRANT: &str = "TM048";
+pub const SECRET_IN_THE_CLEAR: &str = "TM049";
 
 pub const FIELD_NOT_THERE: &str = "TM050";
 pub const FIELD_OF_OTHER_KIND: &str = "TM051";
@@ -59,6 +61,7 @@ pub const BAD_CHART: &str = "TM063";
 pub const PLUGIN_MISSING: &str = "TM070";
 pub const PLUGIN_INVALID: &str = "TM071";
 pub const PLUGIN_START: &str = "TM072";
+pub const PLUGIN_NOT_GRANTED: &str = "TM073";
 
 pub const CLUSTER_UNREACHABLE: &str = "TM080";
 pub const CLUSTER_REFUSES: &str = "TM081";

@@ -189,23 +189,72 @@ pub struct StageFile {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct LimitsFile {
-    /// Memory of each instance of the plugin.
+    /// Memory of each instance of the plugin, 64 KiB to 4 GiB. Fresh memory costs the machine time that no limit can cut
+    /// short, about 50 ms for each 256 MiB.
     #[schemars(extend("default" = defaults::MEMORY))]
     pub memory: Option<Written<HumanSize>>,
-    /// CPU time of one call.
+    /// Elements of all of an instance's tables together.
+    #[schemars(range(min = 1, max = 100_000_000), extend("default" = defaults::TABLE_ELEMENTS))]
+    pub table_elements: Option<Written<u64>>,
+    /// Modules that the plugin may consist of, as instances.
+    #[schemars(range(min = 1, max = 10_000), extend("default" = defaults::INSTANCES))]
+    pub instances: Option<Written<u32>>,
+    /// Stack of a call, 16 KiB to 1 MiB: deeper recursion ends it.
+    #[schemars(extend("default" = defaults::STACK))]
+    pub stack: Option<Written<HumanSize>>,
+    /// CPU time of one call, 1ms to 10m.
     #[schemars(extend("default" = defaults::BATCH_TIME))]
     pub batch_time: Option<Written<HumanDuration>>,
+    /// What one call may return, or hand to the host in one piece, 64 KiB to 1 GiB.
+    #[schemars(extend("default" = defaults::OUTPUT))]
+    pub output: Option<Written<HumanSize>>,
+    /// Lines that one call may log, each of at most 4 KiB; the rest is counted.
+    #[schemars(range(min = 0, max = 10_000), extend("default" = defaults::LOG_LINES))]
+    pub log_lines: Option<Written<u32>>,
+    /// Handles to resources that an instance may hold at once.
+    #[schemars(range(min = 16, max = 1_000_000), extend("default" = defaults::HANDLES))]
+    pub handles: Option<Written<u32>>,
+    /// CPU time of compiling the plugin, 1s to 1h.
+    #[schemars(extend("default" = defaults::COMPILE_TIME))]
+    pub compile_time: Option<Written<HumanDuration>>,
+    /// Memory of compiling the plugin, 64 MiB to 64 GiB.
+    #[schemars(extend("default" = defaults::COMPILE_MEMORY))]
+    pub compile_memory: Option<Written<HumanSize>>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct GrantsFile {
-    /// Hosts that it may ask over HTTP.
-    pub http: Option<Vec<Written<String>>>,
+    /// Origins that it may ask over HTTP: `"https://api.example.com"`, or `{ url = …, headers = … }`. A host that is named may not
+    /// lead to a private address; an address that is named may be any.
+    pub http: Option<Vec<Written<HttpGrantFile>>>,
     /// Environment variables that it may see.
     pub env: Option<Vec<Written<String>>>,
-    /// Directories that it may read, relative to the pipeline file.
+    /// Directories that it may read, relative to the pipeline file; the plugin finds them under the names that are written here.
     pub read: Option<Vec<Written<String>>>,
+}
+
+/// `"https://api.example.com"`, or an origin with what the host adds and bounds.
+#[derive(Clone, Debug)]
+pub enum HttpGrantFile {
+    Origin(String),
+    Full(FullHttpGrantFile),
+}
+
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct FullHttpGrantFile {
+    /// The origin: scheme, host and port.
+    #[schemars(required)]
+    pub url: Option<Written<String>>,
+    /// Headers that the host puts into each request and the plugin never sees. A secret is `{ env = "NAME" }` or `{ file = "path" }`.
+    pub headers: Option<Written<Named<Written<TextOrSecret>>>>,
+    /// The longest that one request may take.
+    #[schemars(extend("default" = defaults::GRANT_TIMEOUT))]
+    pub timeout: Option<Written<HumanDuration>>,
+    /// The largest response.
+    #[schemars(extend("default" = defaults::GRANT_RESPONSE_LIMIT))]
+    pub response_limit: Option<Written<HumanSize>>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -401,6 +450,7 @@ macro_rules! text_or_table {
 }
 
 text_or_table!(TextOrSecret, TextOrSecret::Text, Secret, SecretFile, "text, or `{ env = … }` or `{ file = … }`");
+text_or_table!(HttpGrantFile, HttpGrantFile::Origin, Full, FullHttpGrantFile, "an origin, or `{ url = …, headers = … }`");
 text_or_table!(ColumnFile, ColumnFile::Field, Full, FullColumnFile, "a field, or `{ field = …, type = …, key = … }`");
 
 impl<'de> Deserialize<'de> for ExpectFile {

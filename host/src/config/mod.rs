@@ -20,6 +20,7 @@ mod resolve_cluster;
 mod resolve_dashboard;
 mod resolve_http;
 mod resolve_source;
+mod resolve_stage;
 pub mod schema;
 mod shape;
 mod tree;

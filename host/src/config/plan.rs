@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
-use super::defaults;
+use super::{defaults, units};
 use crate::record::{Contract, Field, Kind};
 
 pub use super::cql::CqlType;
@@ -193,26 +193,124 @@ pub enum PluginPath {
     Component(PathBuf),
 }
 
+/// What a stage's plugin may use. All but the last two hold for each instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Limits {
-    /// Linear memory of the instance, bytes.
+    /// Linear memories together, bytes.
     pub memory_bytes: u64,
+    /// Elements of all tables together.
+    pub table_elements: u64,
+    /// Core instances that a component may consist of.
+    pub instances: u32,
+    /// Stack of a call, bytes.
+    pub stack_bytes: u64,
     /// CPU time of one call.
     pub batch_time: Duration,
+    /// Host memory that the results of one call, or the arguments of one host call, may take, bytes.
+    pub output_bytes: u64,
+    /// Lines that one call may log.
+    pub log_lines: u32,
+    /// Handles to resources that may be held at once: streams, requests, responses, its own.
+    pub handles: u32,
+    /// CPU time and memory of the compiler. They decide nothing about a record, so they are no part of a generation.
+    #[serde(skip)]
+    pub compile_time: Duration,
+    #[serde(skip)]
+    pub compile_memory_bytes: u64,
 }
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { memory_bytes: 256 << 20, batch_time: Duration::from_secs(2) }
+        let size = |text| units::size(text).expect("the defaults are checked by a test");
+        let time = |text| units::duration(text).expect("the defaults are checked by a test");
+        Limits {
+            memory_bytes: size(defaults::MEMORY),
+            table_elements: defaults::TABLE_ELEMENTS,
+            instances: defaults::INSTANCES,
+            stack_bytes: size(defaults::STACK),
+            batch_time: time(defaults::BATCH_TIME),
+            output_bytes: size(defaults::OUTPUT),
+            log_lines: defaults::LOG_LINES,
+            handles: defaults::HANDLES,
+            compile_time: time(defaults::COMPILE_TIME),
+            compile_memory_bytes: size(defaults::COMPILE_MEMORY),
+        }
     }
 }
 
 /// What a plugin may reach. Nothing unless named.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default)]
 pub struct Grants {
+    pub http: Vec<HttpGrant>,
+    pub env: Vec<(String, SecretString)>,
+    pub read: Vec<ReadGrant>,
+}
+
+/// An origin that a plugin may ask over HTTP.
+#[derive(Clone, Debug)]
+pub struct HttpGrant {
+    /// Scheme, host and port; no path.
+    pub origin: url::Url,
+    /// Put into each request by the host: the plugin never sees them.
+    pub headers: Vec<(String, SecretString)>,
+    /// The longest that one request may take, to the last byte of its response.
+    pub timeout: Duration,
+    pub response_bytes_max: u64,
+}
+
+impl HttpGrant {
+    fn name(&self) -> String {
+        let headers: String = self.headers.iter().map(|(name, _)| format!(" + {name}")).collect();
+        format!("{}{headers}", self.origin.origin().ascii_serialization())
+    }
+}
+
+/// A directory that a plugin may read.
+#[derive(Clone, Debug)]
+pub struct ReadGrant {
+    pub path: PathBuf,
+    /// What it is called in the plugin: as it is written in the pipeline file.
+    pub name: String,
+}
+
+/// Grants without what is secret in them: for generations, receipts and people.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct GrantNames {
     pub http: Vec<String>,
     pub env: Vec<String>,
-    pub read: Vec<PathBuf>,
+    pub read: Vec<String>,
+}
+
+impl Grants {
+    pub fn names(&self) -> GrantNames {
+        GrantNames {
+            http: self.http.iter().map(HttpGrant::name).collect(),
+            env: self.env.iter().map(|(name, _)| name.clone()).collect(),
+            read: self.read.iter().map(|grant| grant.name.clone()).collect(),
+        }
+    }
+
+    /// Those of these that have such names.
+    pub fn only(&self, names: &GrantNames) -> Grants {
+        Grants {
+            http: self.http.iter().filter(|grant| names.http.contains(&grant.name())).cloned().collect(),
+            env: self.env.iter().filter(|(name, _)| names.env.contains(name)).cloned().collect(),
+            read: self.read.iter().filter(|grant| names.read.contains(&grant.name)).cloned().collect(),
+        }
+    }
+
+    /// Whether a plugin with these may wait for something outside: it runs where nobody else has to wait for it.
+    pub fn wait(&self) -> bool {
+        !self.http.is_empty() || !self.read.is_empty()
+    }
+}
+
+impl GrantNames {
+    pub fn is_empty(&self) -> bool {
+        self.http.is_empty() && self.env.is_empty() && self.read.is_empty()
+    }
 }
 
 #[derive(Clone, Debug)]

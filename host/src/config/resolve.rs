@@ -126,50 +126,12 @@ impl Resolver<'_> {
     fn stage(&mut self, stage: StageFile) -> StagePlan {
         let name = self.name(stage.name.as_ref(), "stage", 60);
         let plugin = stage.plugin.as_ref().map_or(PluginPath::Directory(PathBuf::new()), |written| self.plugin(written));
-        let mut limits = Limits {
-            memory_bytes: default(units::size(defaults::MEMORY)),
-            batch_time: default(units::duration(defaults::BATCH_TIME)),
-        };
-        if let Some(written) = stage.limits {
-            if let Some(memory) = written.value.memory {
-                limits.memory_bytes = memory.value.0;
-                if !((64 << 10)..=(4 << 30)).contains(&limits.memory_bytes) {
-                    self.error(
-                        code::OUT_OF_RANGE,
-                        "`memory` is from 64 KiB to 4 GiB",
-                        &memory.span,
-                        "as in: memory = \"64 MiB\"",
-                    );
-                }
-            }
-            if let Some(batch_time) = written.value.batch_time {
-                limits.batch_time = batch_time.value.0;
-                let millis = limits.batch_time.as_millis();
-                if !(1..=600_000).contains(&millis) {
-                    self.error(
-                        code::OUT_OF_RANGE,
-                        "`batch-time` is from 1ms to 10m",
-                        &batch_time.span,
-                        "as in: batch-time = \"100ms\"",
-                    );
-                }
-            }
-        }
-        let mut grants = Grants::default();
-        if let Some(written) = stage.grants {
-            let texts =
-                |list: Option<Vec<Written<String>>>| list.unwrap_or_default().into_iter().map(|entry| entry.value).collect();
-            grants.http = texts(written.value.http);
-            grants.env = texts(written.value.env);
-            let read = written.value.read.unwrap_or_default();
-            grants.read = read.iter().map(|entry| self.folder.join(&entry.value)).collect();
-        }
         StagePlan {
             name,
             plugin,
             settings: stage.settings.unwrap_or_default().0.into_iter().map(|(key, value)| (key.value, value.value.0)).collect(),
-            limits,
-            grants,
+            limits: stage.limits.map(|written| self.limits(written.value)).unwrap_or_default(),
+            grants: stage.grants.map(|written| self.grants(written.value)).unwrap_or_default(),
             sample: stage.sample.and_then(|written| self.sample(&written)),
         }
     }

@@ -57,7 +57,7 @@ impl Resolver<'_> {
         })
     }
 
-    fn headers(&mut self, headers: Named<Written<TextOrSecret>>) -> Vec<(String, SecretString)> {
+    pub(super) fn headers(&mut self, headers: Named<Written<TextOrSecret>>) -> Vec<(String, SecretString)> {
         let token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
         for (index, (name, value)) in headers.0.iter().enumerate() {
             if name.value.is_empty() || !name.value.chars().all(token) {

@@ -113,6 +113,11 @@ pub fn duration_text(duration: Duration) -> String {
     format!("{}{unit}", millis / scale)
 }
 
+pub fn size_text(bytes: u64) -> String {
+    let (unit, scale) = *SIZE_UNITS[..5].iter().rev().find(|(_, scale)| bytes.is_multiple_of(*scale)).unwrap_or(&("B", 1));
+    format!("{} {unit}", bytes / scale)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -132,6 +137,7 @@ mod tests {
         assert_eq!(duration_text(Duration::from_secs(90)), "90s");
         assert_eq!(duration_text(Duration::from_secs(120)), "2m");
         assert_eq!(duration_text(Duration::ZERO), "0s");
+        assert_eq!((size_text(64 << 10), size_text(4 << 30), size_text(1_000)), ("64 KiB".into(), "4 GiB".into(), "1000 B".into()));
     }
 
     #[test]

@@ -33,6 +33,7 @@ pub fn content(stages: &[Stage], bindings: &Bindings) -> GenerationContent {
         digest: plugin.digest.clone(),
         settings: config.settings.clone(),
         limits: config.limits,
+        grants: config.grants.grants().names(),
     });
     let bindings = serde_json::to_value(bindings).expect("bindings have text keys and plain values");
     GenerationContent { stages: stages.collect(), bindings }

@@ -28,6 +28,11 @@ impl Generation {
         Chain::new(self.plan.clone(), self.stages.clone())
     }
 
+    /// Whether a stage may wait for something outside, as it is granted.
+    pub fn waits(&self) -> bool {
+        self.content.stages.iter().any(|stage| !stage.grants.http.is_empty() || !stage.grants.read.is_empty())
+    }
+
     /// Digest of a stage's component, for dead letters.
     pub fn digest(&self, stage: &str) -> Option<String> {
         self.content.stages.iter().find(|known| known.name == stage).map(|known| known.digest.clone())

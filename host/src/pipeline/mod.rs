@@ -15,6 +15,7 @@ pub mod drain;
 pub mod generation;
 pub mod ingest;
 mod key;
+mod lane;
 mod partition;
 mod prepare;
 mod recall;

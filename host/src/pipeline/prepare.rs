@@ -3,13 +3,18 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::config::check::{Checked, check};
 use crate::config::diagnostic::{self, Diagnostic};
 use crate::config::plan::{Pipeline, PluginPath, StageContract, StagePlan};
 use crate::config::{Loaded, code};
+use crate::plugin::grants::missing;
 use crate::plugin::{Engine, InstanceConfig, World, component_path};
 use crate::transform::Stage;
+
+/// How often somebody who waits hears that it still compiles.
+const COMPILING_EVERY_SECONDS: u64 = 5;
 
 /// A pipeline that may be started.
 pub struct Prepared {
@@ -62,11 +67,20 @@ fn prepare_stage(loaded: &Loaded, stage: &StagePlan, engine: &Engine) -> Result<
         let message = format!("read the plugin of stage `{}`, {}: {error}", stage.name, path.display());
         Diagnostic::error(code::PLUGIN_MISSING, message).at(place("plugin"))
     })?;
-    let plugin = engine.load(&bytes).map_err(|error| {
+    let telling = |elapsed: Duration| {
+        if elapsed.as_secs().is_multiple_of(COMPILING_EVERY_SECONDS) {
+            tracing::info!(stage = %stage.name, "compiling, {} s", elapsed.as_secs());
+        }
+    };
+    let plugin = engine.load_stage(&bytes, &stage.limits, &telling).map_err(|error| {
         let message = format!("the plugin of stage `{}`, {}, cannot be used: {error}", stage.name, path.display());
         Diagnostic::error(code::PLUGIN_INVALID, message).at(place("plugin"))
     })?;
-    let config = InstanceConfig { stage: stage.name.clone(), settings: stage.settings.clone(), limits: stage.limits };
+    if let Some(wish) = missing(&plugin.wishes, &stage.grants).first() {
+        let message = format!("the plugin of stage `{}`, {}, asks for {wish}, which it is not granted", stage.name, path.display());
+        return Err(Diagnostic::error(code::PLUGIN_NOT_GRANTED, message).at(place("grants")).help(wish.way_out()));
+    }
+    let config = InstanceConfig::new(stage);
     let instance = plugin.instantiate(&config).map_err(|error| {
         let message = format!("the plugin of stage `{}` {error}", stage.name);
         Diagnostic::error(code::PLUGIN_START, message).at(place("settings"))

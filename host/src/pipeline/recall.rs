@@ -1,13 +1,14 @@
 //! Older generations, from what the store keeps of them: contents by number, components by digest (delivery §3).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
 use super::code::{self, Bindings};
 use super::generation::{Generation, Recall};
-use crate::config::plan::{ChartPlan, SinkPlan};
-use crate::plugin::{Engine, InstanceConfig};
+use crate::config::plan::{ChartPlan, Grants, SinkPlan};
+use crate::plugin::{Engine, Granted, InstanceConfig};
 use crate::sink::{self, Sink};
 use crate::store::{Store, components};
 use crate::topic::Topic;
@@ -21,6 +22,8 @@ pub struct Kept {
     /// The present ones: an older generation writes to those that it knew, with the columns it had.
     pub sinks: Vec<SinkPlan>,
     pub charts: Arc<Vec<ChartPlan>>,
+    /// The present ones, by stage: an older generation is granted again what it had, as far as that is still granted.
+    pub grants: BTreeMap<String, Grants>,
 }
 
 #[async_trait]
@@ -32,7 +35,13 @@ impl Recall for Kept {
         for stage in &content.stages {
             let bytes = components::load(&self.store, &stage.digest).await.map_err(|error| error.to_string())?;
             let bytes = bytes.ok_or_else(|| format!("the store has no component {} of stage {}", stage.digest, stage.name))?;
-            let config = InstanceConfig { stage: stage.name.clone(), settings: stage.settings.clone(), limits: stage.limits };
+            let grants = self.grants.get(&stage.name).map(|grants| grants.only(&stage.grants)).unwrap_or_default();
+            let config = InstanceConfig {
+                stage: stage.name.clone(),
+                settings: stage.settings.clone(),
+                limits: stage.limits,
+                grants: Granted::new(grants),
+            };
             sources.push((config, bytes));
         }
         let bindings: Bindings =

@@ -123,6 +123,8 @@ impl Report {
             sum.traps += stage.traps;
             sum.nanos += stage.nanos;
             sum.memory_bytes = stage.memory_bytes;
+            sum.table_elements = stage.table_elements;
+            sum.slowest_call = sum.slowest_call.max(stage.slowest_call);
         }
         let stages = inner.stages.clone();
         drop(inner);
@@ -138,6 +140,8 @@ impl Report {
                 status.dropped = figures.dropped;
                 status.traps = figures.traps;
                 status.memory_bytes = figures.memory_bytes;
+                status.table_elements = figures.table_elements;
+                status.slowest_call_ms = figures.slowest_call.as_secs_f64() * 1e3;
                 if figures.rows > 0 {
                     status.micros_per_record = figures.nanos as f64 / 1e3 / figures.rows as f64;
                 }

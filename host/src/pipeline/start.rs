@@ -159,10 +159,13 @@ async fn assemble(prepared: Prepared, store: Store, reporter: Reporter, options:
     let bindings = Bindings { null_value, fields: checked.sink_fields, sinks: columns, charts: charts.clone() };
     let content = code::content(&stages, &bindings);
     let number = topic.claim_generation(&content).await?;
-    let stages = Stages::start(stages).map_err(StartError::Chain)?;
+    // A guest that is granted files waits for them, which no thread of the runtime may.
+    let started = tokio::task::spawn_blocking(|| Stages::start(stages)).await;
+    let stages = started.map_err(|error| StartError::Chain(error.to_string()))?.map_err(StartError::Chain)?;
     let present = code::assemble(number, content, stages, &bindings, sinks).map_err(StartError::Chain)?;
     reporter.update(|snapshot| snapshot.stages.iter_mut().for_each(|stage| stage.generation = number));
-    let kept = Kept { engine, store: store.clone(), topic: topic.clone(), sinks: plan.sinks.clone(), charts };
+    let grants = plan.stages.iter().map(|stage| (stage.name.clone(), stage.grants.clone())).collect();
+    let kept = Kept { engine, store: store.clone(), topic: topic.clone(), sinks: plan.sinks.clone(), charts, grants };
 
     let mut before = Figures::default();
     for (number, position) in topic.positions().await? {
@@ -216,6 +219,9 @@ fn describe(reporter: &Reporter, plan: &Pipeline, stages: &[super::PreparedStage
             crate::plugin::World::Messages => "messages".to_owned(),
         },
         language: stage.stage.plugin.language.clone(),
+        memory_limit_bytes: stage.stage.config.limits.memory_bytes,
+        table_limit_elements: stage.stage.config.limits.table_elements,
+        call_limit_ms: stage.stage.config.limits.batch_time.as_secs_f64() * 1e3,
         ..StageStatus::default()
     };
     let sinks = plan.sinks.iter().map(|sink| SinkStatus {

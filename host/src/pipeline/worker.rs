@@ -1,15 +1,16 @@
-//! Worker threads: each owns the batches of its partitions and its own plugin instances. No guest runs anywhere else, but for the
-//! search for a record to blame, which has a thread of its own so that a worker's other partitions go on.
+//! Workers: the threads of the lanes, each with plugin instances of its own. No guest runs anywhere else, but for the search for a record to blame,
+//! which has a thread of its own so that a lane's other partitions go on.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use super::charts;
 use super::generation::Generation;
+use super::lane::{Lane, Work};
 use crate::record::{Batch, Columns, RowOutcome};
 use crate::sink::{Bound, Emitted};
 use crate::topic::Boundary;
@@ -72,32 +73,30 @@ enum Failure {
     Fatal(String),
 }
 
-/// Partitions are spread over the workers by number.
+/// Partitions are spread over the lanes by number; a lane has one thread, and more only while a batch of it is stuck.
 #[derive(Clone)]
 pub struct Workers {
-    lanes: Vec<mpsc::Sender<Job>>,
+    lanes: Vec<Lane<Job, Worker>>,
 }
 
 impl Workers {
-    /// Starts `count` threads, each with room for one batch of every partition it may have (invariant 8). They end when the last
+    /// Starts `count` lanes, each with room for one batch of every partition it may have (invariant 8). They end when the last
     /// handle is dropped.
     pub fn start(count: usize, partitions: u32) -> std::io::Result<Workers> {
-        let lanes = (0..count.clamp(1, partitions.max(1) as usize))
-            .map(|at| {
-                let (sender, jobs) = mpsc::channel(partitions.max(1) as usize);
-                thread::Builder::new().name(format!("worker-{at}")).spawn(move || work(jobs))?;
-                Ok(sender)
-            })
+        let partitions = partitions.max(1) as usize;
+        let lanes = (0..count.clamp(1, partitions))
+            .map(|at| Lane::start(format!("worker-{at}"), partitions, Worker::default))
             .collect::<std::io::Result<Vec<_>>>()?;
         Ok(Workers { lanes })
     }
 
-    /// Decides a batch: on the partition's worker, and beside it where a record must be blamed.
+    /// Decides a batch: on the partition's lane, and beside it where a record must be blamed.
     pub async fn decide(&self, batch: Arc<Batch>, boundary: Boundary, generation: Arc<Generation>) -> Result<Decided, Error> {
         let lane = &self.lanes[batch.partition() as usize % self.lanes.len()];
         let (reply, answer) = oneshot::channel();
+        let waits = generation.waits();
         let job = Job { batch: batch.clone(), boundary, generation: generation.clone(), reply };
-        lane.send(job).await.map_err(|_| ended("a worker"))?;
+        lane.hand_over(job, waits).await.map_err(Error::Fatal)?;
         match answer.await.map_err(|_| ended("a worker"))? {
             Err(Failure::Chain(failed @ transform::Error::Blame { .. })) => {
                 tracing::debug!(%failed, records = batch.rows(), "searching a batch for the record to blame");
@@ -131,12 +130,17 @@ async fn blame(
 async fn on_own_thread<T: Send + 'static>(name: &str, run: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
     let (reply, answer) = oneshot::channel();
     let spawned = thread::Builder::new().name(name.to_owned()).spawn(move || {
+        // Of this thread only. Without it, the search competes with the stream, which is no reason not to search.
+        let _ = rustix::process::nice(SEARCH_NICENESS);
         // Nobody waits any more when the host gave up while draining.
         let _ = reply.send(run());
     });
     spawned.map_err(|error| Error::Fatal(format!("start a thread: {error}")))?;
     answer.await.map_err(|_| ended("a thread"))
 }
+
+/// The stream goes first.
+const SEARCH_NICENESS: i32 = 5;
 
 fn ended(what: &str) -> Error {
     Error::Fatal(format!("{what} ended unexpectedly"))
@@ -156,22 +160,27 @@ impl From<Failure> for Error {
 /// Chains that a worker keeps: the present one, and one whose last records may still come.
 const CHAINS_MAX: usize = 2;
 
-fn work(mut jobs: mpsc::Receiver<Job>) {
-    let mut chains: HashMap<u64, Chain> = HashMap::new();
-    while let Some(Job { batch, boundary, generation, reply }) = jobs.blocking_recv() {
+/// Chains with instances of this thread's own, by generation.
+#[derive(Default)]
+struct Worker {
+    chains: HashMap<u64, Chain>,
+}
+
+impl Work<Job> for Worker {
+    fn run(&mut self, Job { batch, boundary, generation, reply }: Job) {
         let number = generation.number;
-        let mut chain = match chains.remove(&number).map_or_else(|| generation.chain(), Ok) {
+        let mut chain = match self.chains.remove(&number).map_or_else(|| generation.chain(), Ok) {
             Ok(chain) => chain,
             Err(error) => {
                 let _ = reply.send(Err(Failure::Chain(error)));
-                continue;
+                return;
             }
         };
         let _ = reply.send(decide(&mut chain, batch, boundary, generation));
-        if chains.len() >= CHAINS_MAX {
-            chains.clear();
+        if self.chains.len() >= CHAINS_MAX {
+            self.chains.clear();
         }
-        chains.insert(number, chain);
+        self.chains.insert(number, chain);
     }
 }
 

@@ -15,14 +15,15 @@ use rustix::fs::OFlags;
 use sha2::{Digest, Sha256};
 use wasmtime::component::Component;
 
+use super::compile::CODE_BYTES_MAX;
 use super::load::hex;
 
 /// The key's file inside the folder, and lengths in bytes.
 const KEY_FILE: &str = "key";
 const KEY_BYTES: usize = 32;
 const TAG_BYTES: usize = 32;
-/// Larger than any plugin's code; bounds what a planted file makes us read.
-const ENTRY_BYTES_MAX: u64 = 1 << 30;
+/// Bounds what a planted file makes us read.
+const ENTRY_BYTES_MAX: u64 = CODE_BYTES_MAX + TAG_BYTES as u64;
 
 /// A folder of compiled plugins.
 pub struct Cache {
@@ -65,41 +66,44 @@ impl Cache {
     }
 
     pub(super) fn get(&self, engine: &wasmtime::Engine, digest: &str) -> Option<Component> {
-        let name = entry_name(engine, digest);
+        let entry = self.read(engine, digest)?;
+        // SAFETY: the tag proves that these very bytes, now in our memory, were serialised by this installation for this
+        // wasmtime, these engine settings and this component.
+        unsafe { Component::deserialize(engine, entry.get(TAG_BYTES..)?) }.ok()
+    }
+
+    /// An entry that is provably ours, tag and code.
+    fn read(&self, engine: &wasmtime::Engine, digest: &str) -> Option<Vec<u8>> {
         let path = self.path(engine, digest);
-        let bytes = match read_private(&path, ENTRY_BYTES_MAX) {
-            Ok(bytes) => bytes,
+        let entry = match read_private(&path, ENTRY_BYTES_MAX) {
+            Ok(entry) => entry,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
             Err(error) => {
                 tracing::warn!(path = %path.display(), "compiled code is not used: {error}");
                 return None;
             }
         };
-        let code = bytes.split_first_chunk::<TAG_BYTES>().and_then(|(tag, code)| {
-            self.mac(&name, code).verify_slice(tag).ok()?;
-            Some(code)
-        });
-        let Some(code) = code else {
+        let proven = entry
+            .split_first_chunk::<TAG_BYTES>()
+            .is_some_and(|(tag, code)| self.mac(&entry_name(engine, digest), code).verify_slice(tag).is_ok());
+        if !proven {
             tracing::warn!(path = %path.display(), "compiled code is not used: it is not what this installation wrote");
-            return None;
-        };
-        // SAFETY: the tag proves that these very bytes, now in our memory, were serialised by this installation for this
-        // wasmtime, these engine settings and this component.
-        unsafe { Component::deserialize(engine, code) }.ok()
+        }
+        proven.then_some(entry)
     }
 
-    pub(super) fn put(&self, engine: &wasmtime::Engine, digest: &str, component: &Component) {
-        if let Err(error) = self.try_put(engine, digest, component) {
+    /// `code` is a component's, serialised.
+    pub(super) fn put(&self, engine: &wasmtime::Engine, digest: &str, code: &[u8]) {
+        if let Err(error) = self.try_put(engine, digest, code) {
             tracing::warn!(path = %self.dir.display(), "compiled code is not kept: {error}");
         }
     }
 
-    fn try_put(&self, engine: &wasmtime::Engine, digest: &str, component: &Component) -> io::Result<()> {
-        let code = component.serialize().map_err(|error| io::Error::other(format!("{error:#}")))?;
-        let tag = self.mac(&entry_name(engine, digest), &code).finalize().into_bytes();
+    fn try_put(&self, engine: &wasmtime::Engine, digest: &str, code: &[u8]) -> io::Result<()> {
+        let tag = self.mac(&entry_name(engine, digest), code).finalize().into_bytes();
         let mut file = tempfile::Builder::new().prefix(".writing-").tempfile_in(&self.dir)?;
         file.write_all(&tag)?;
-        file.write_all(&code)?;
+        file.write_all(code)?;
         // Without a sync: a file cut short by a crash has a wrong tag, and is a miss.
         file.persist(self.path(engine, digest)).map_err(|error| error.error)?;
         Ok(())
@@ -175,5 +179,43 @@ fn read_or_make_key(dir: &Path) -> io::Result<[u8; KEY_BYTES]> {
             bytes.try_into().map_err(|_| io::Error::other("the key of the cache has a wrong length"))
         }
         Err(error) => Err(error.error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plugin::engine;
+
+    /// Single bits at random all over an entry; the seed is printed when it fails.
+    #[test]
+    fn no_flipped_bit_reaches_the_loader() {
+        const FLIPS: usize = 3_000;
+        let dir = tempfile::tempdir().expect("a folder");
+        let cache = Cache::open(&dir.path().join("compiled")).expect("a cache");
+        let engine = wasmtime::Engine::new(&engine::config(engine::STACK_BYTES_MAX)).expect("an engine");
+        let component = "(component (core module (func (export \"f\") (param i32) (result i32) (i32.mul (local.get 0) (local.get 0)))))";
+        let code = engine.precompile_component(component.as_bytes()).expect("code");
+        cache.put(&engine, "digest", &code);
+        let path = cache.path(&engine, "digest");
+        let mut entry = fs::read(&path).expect("the entry");
+        let given = std::env::var("TIDEMILL_FLIP_SEED").ok().map(|seed| seed.parse().expect("TIDEMILL_FLIP_SEED is a number"));
+        let seed: u64 = given.unwrap_or_else(|| jiff::Timestamp::now().as_nanosecond() as u64);
+        let mut random = seed;
+        for flip in 0..FLIPS {
+            // Knuth's MMIX generator; its upper bits are good enough for places.
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            // The whole of the tag first.
+            let bit = if flip < 8 * TAG_BYTES { flip } else { (random >> 24) as usize % (8 * entry.len()) };
+            entry[bit / 8] ^= 1 << (bit % 8);
+            fs::write(&path, &entry).expect("write the entry");
+            assert!(cache.read(&engine, "digest").is_none(), "bit {bit} of {}, TIDEMILL_FLIP_SEED={seed}", 8 * entry.len());
+            entry[bit / 8] ^= 1 << (bit % 8);
+        }
+        fs::write(&path, &entry).expect("write the entry");
+        assert!(cache.get(&engine, "digest").is_some(), "the entry as it was is ours");
+        cache.put(&engine, "other", &code);
+        fs::copy(cache.path(&engine, "other"), &path).expect("swap the entries");
+        assert!(cache.read(&engine, "digest").is_none(), "the same code under another name");
     }
 }

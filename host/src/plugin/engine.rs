@@ -1,32 +1,52 @@
 //! The one engine of a host: what WebAssembly may use, and the clock that interrupts it.
 
+use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use wasmtime::component::Linker;
 use wasmtime::{Config, OptLevel};
 
 use super::cache::Cache;
+use super::compile::Compiler;
 use super::load::{self, LoadError, Plugin};
 use super::sandbox::{self, Ctx};
+use crate::config::plan::Limits;
 
 /// How often the epoch ends, which is how exactly a call's budget is kept.
 pub const TICK: Duration = Duration::from_millis(5);
 
-/// Stack of a guest, bytes: recursion beyond it is a trap.
-const WASM_STACK_BYTES: usize = 1 << 20;
+/// The largest stack of a guest, bytes: every thread has room for it and for the host below it.
+pub const STACK_BYTES_MAX: u64 = 1 << 20;
 
-/// Compiles plugins and links them. Cheap to clone; the last clone ends its clock.
+/// Compiles plugins and links them. Cheap to clone; its clocks end with the last clone and the last plugin.
 #[derive(Clone)]
 pub struct Engine {
-    inner: Arc<Inner>,
+    shared: Arc<Shared>,
 }
 
-struct Inner {
-    engine: wasmtime::Engine,
-    linker: Linker<Ctx>,
+struct Shared {
     cache: Option<Cache>,
+    compiler: Compiler,
+    bounds: Bounds,
+    /// By stack of a guest, which is a matter of the whole engine; code compiled for one runs in all.
+    sized: Mutex<BTreeMap<u64, Arc<Linking>>>,
+}
+
+/// An engine for guests with one size of stack.
+pub(super) struct Linking {
+    pub engine: wasmtime::Engine,
+    pub linker: Linker<Ctx>,
+    pub bounds: Bounds,
+}
+
+/// Whether guests are held to their limits.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Bounds {
+    Kept,
+    /// For measuring what they cost.
+    Off,
 }
 
 /// Why no engine could be made: the machine cannot run WebAssembly as this host wants it.
@@ -36,27 +56,32 @@ pub struct EngineError(String);
 
 impl Engine {
     /// `cache` holds compiled code between starts; without one, every plugin is compiled each time.
-    pub fn new(cache: Option<Cache>) -> Result<Engine, EngineError> {
-        let error = |error: wasmtime::Error| EngineError(format!("{error:#}"));
-        let engine = wasmtime::Engine::new(&config()).map_err(error)?;
-        let linker = sandbox::linker(&engine).map_err(error)?;
-        let weak = engine.weak();
-        std::thread::Builder::new()
-            .name("epoch".to_owned())
-            .spawn(move || {
-                while let Some(engine) = weak.upgrade() {
-                    engine.increment_epoch();
-                    drop(engine);
-                    std::thread::sleep(TICK);
-                }
-            })
-            .map_err(|error| EngineError(format!("start the epoch clock: {error}")))?;
-        Ok(Engine { inner: Arc::new(Inner { engine, linker, cache }) })
+    pub fn new(cache: Option<Cache>, compiler: Compiler) -> Result<Engine, EngineError> {
+        Engine::with(cache, compiler, Bounds::Kept)
     }
 
-    /// Compiles a component, or takes its code from the cache, and checks it against the contract.
+    /// For measuring what limits cost: its guests can be neither interrupted nor bounded. They are compiled in this process.
+    pub fn unbounded() -> Result<Engine, EngineError> {
+        Engine::with(None, Compiler::Here, Bounds::Off)
+    }
+
+    fn with(cache: Option<Cache>, compiler: Compiler, bounds: Bounds) -> Result<Engine, EngineError> {
+        let engine = Engine { shared: Arc::new(Shared { cache, compiler, bounds, sized: Mutex::default() }) };
+        engine.sized(STACK_BYTES_MAX)?;
+        Ok(engine)
+    }
+
+    /// Compiles a component, or takes its code from the cache, and checks it against the contract; with the default limits.
+    /// Blocks for as long as it compiles.
     pub fn load(&self, bytes: &[u8]) -> Result<Plugin, LoadError> {
-        load::load(&self.inner.engine, &self.inner.linker, self.inner.cache.as_ref(), bytes)
+        self.load_stage(bytes, &Limits::default(), &|_| {})
+    }
+
+    /// [`Engine::load`] with a stage's own limits; `progress` is told about once a second for how long it has been compiling.
+    pub fn load_stage(&self, bytes: &[u8], limits: &Limits, progress: &dyn Fn(Duration)) -> Result<Plugin, LoadError> {
+        let sized = self.sized(limits.stack_bytes).map_err(|error| LoadError::Compiler(error.to_string()))?;
+        let Shared { cache, compiler, .. } = &*self.shared;
+        load::load(&sized, cache.as_ref(), bytes, &|engine| compiler.compile(engine, bytes, limits, progress))
     }
 
     /// [`Engine::load`] of a whole file.
@@ -65,15 +90,46 @@ impl Engine {
             std::fs::read(path).map_err(|error| LoadError::Unreadable { path: path.to_owned(), reason: error.to_string() })?;
         self.load(&bytes)
     }
+
+    fn sized(&self, stack_bytes: u64) -> Result<Arc<Linking>, EngineError> {
+        let stack_bytes = stack_bytes.min(STACK_BYTES_MAX);
+        let mut sized = self.shared.sized.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = sized.get(&stack_bytes) {
+            return Ok(known.clone());
+        }
+        let error = |error: wasmtime::Error| EngineError(format!("{error:#}"));
+        let bounds = self.shared.bounds;
+        let mut config = config(stack_bytes);
+        config.epoch_interruption(bounds == Bounds::Kept);
+        let engine = wasmtime::Engine::new(&config).map_err(error)?;
+        let linker = sandbox::linker(&engine).map_err(error)?;
+        start_clock(&engine)?;
+        let new = Arc::new(Linking { engine, linker, bounds });
+        sized.insert(stack_bytes, new.clone());
+        Ok(new)
+    }
 }
 
-fn config() -> Config {
+fn start_clock(engine: &wasmtime::Engine) -> Result<(), EngineError> {
+    let weak = engine.weak();
+    let clock = move || {
+        while let Some(engine) = weak.upgrade() {
+            engine.increment_epoch();
+            drop(engine);
+            std::thread::sleep(TICK);
+        }
+    };
+    let started = std::thread::Builder::new().name("epoch".to_owned()).spawn(clock);
+    started.map(drop).map_err(|error| EngineError(format!("start the epoch clock: {error}")))
+}
+
+pub(super) fn config(stack_bytes: u64) -> Config {
     let mut config = Config::new();
     config
         .cranelift_opt_level(OptLevel::Speed)
         .epoch_interruption(true)
         .consume_fuel(false)
-        .max_wasm_stack(WASM_STACK_BYTES)
+        .max_wasm_stack(stack_bytes as usize)
         .wasm_component_model(true)
         .wasm_memory64(false)
         // Where components are composed (QuickJS plugins are), wasmtime's own adapters copy between two memories.

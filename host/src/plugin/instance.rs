@@ -13,6 +13,7 @@ use super::bindings::v0_1::{
     BatchRef, Failure, FieldsProcess, FieldsStart, IncomingRef, MessageRef, MessagesProcess, MessagesStart,
 };
 use super::contract;
+use super::engine::Bounds;
 use super::load::Plugin;
 use super::outcome;
 use super::sandbox::{Call, Ctx, Interrupted};
@@ -21,8 +22,6 @@ use crate::record::{Column, Contract};
 
 /// The longest that `start` may compute, whatever the stage's own limit is: a large guest sets itself up here.
 const START_TIME: Duration = Duration::from_secs(3);
-/// Host memory that one call's results may take: twice the largest batch.
-const RESULT_BYTES: usize = 64 << 20;
 
 /// A guest and its memory.
 pub struct Instance {
@@ -31,6 +30,7 @@ pub struct Instance {
     world: World,
     contract: Contract,
     batch_time: Duration,
+    call_time: Duration,
     dead: bool,
     /// Above so many bytes of memory the instance should be replaced.
     watermark_bytes: u64,
@@ -43,6 +43,8 @@ pub enum StartError {
     Refused(String),
     #[error("has an impossible contract: {0}")]
     BadContract(String),
+    #[error("{0}")]
+    Granted(String),
     #[error("does not start: {0}")]
     Failed(CallError),
 }
@@ -53,10 +55,13 @@ impl Plugin {
     /// # Errors
     /// The guest refuses its settings, traps, exceeds a limit, or has a contract that cannot be kept.
     pub fn instantiate(&self, config: &InstanceConfig) -> Result<Instance, StartError> {
-        let ctx = Ctx::new(&config.stage, config.settings.clone(), config.limits.memory_bytes);
+        let ctx = Ctx::new(config).map_err(StartError::Granted)?;
         let mut store = Store::new(self.pre.engine(), ctx);
-        store.limiter(|ctx| &mut ctx.memory);
-        store.set_hostcall_fuel(RESULT_BYTES);
+        if self.bounds == Bounds::Kept {
+            store.limiter(|ctx| &mut ctx.used);
+        }
+        store.set_hostcall_fuel(config.limits.output_bytes as usize);
+        store.set_max_component_handles(config.limits.handles as usize);
         store.epoch_deadline_callback(|store| {
             store.data().call.check()?;
             Ok(UpdateDeadline::Continue(1))
@@ -71,7 +76,8 @@ impl Plugin {
             Err(error) => return Err(StartError::Failed(blame(&store, error))),
         };
         contract::check(&contract).map_err(StartError::BadContract)?;
-        let used = store.data().memory.used;
+        store.data_mut().hooks.open = true;
+        let used = store.data().used.memory_bytes;
         let watermark_bytes = used + config.limits.memory_bytes.saturating_sub(used) / 4 * 3;
         Ok(Instance {
             store,
@@ -79,6 +85,7 @@ impl Plugin {
             world: self.world,
             contract,
             batch_time: config.limits.batch_time,
+            call_time: Duration::ZERO,
             dead: false,
             watermark_bytes,
         })
@@ -110,7 +117,17 @@ impl Instance {
 
     /// Linear memory of the guest, bytes. It never shrinks.
     pub fn memory_bytes(&self) -> u64 {
-        self.store.data().memory.used
+        self.store.data().used.memory_bytes
+    }
+
+    /// Elements of the guest's tables.
+    pub fn table_elements(&self) -> u64 {
+        self.store.data().used.table_elements
+    }
+
+    /// CPU time of the last call.
+    pub fn call_time(&self) -> Duration {
+        self.call_time
     }
 
     /// Whether the guest has grown so far that a fresh instance should take its place between two batches.
@@ -160,6 +177,7 @@ impl Instance {
         }
         begin(&mut self.store, self.batch_time);
         let result = call(&mut self.store);
+        self.call_time = self.store.data().call.cpu();
         self.store.data().log.end_call();
         match result {
             Ok((Ok(outcome),)) => Ok(outcome),
@@ -190,10 +208,14 @@ fn blame(store: &Store<Ctx>, error: wasmtime::Error) -> CallError {
         return match *interrupted {
             Interrupted::Cpu(budget) => CallError::OutOfTime(budget),
             Interrupted::Memory(limit) => CallError::OutOfMemory(limit),
-            Interrupted::Wall(_) | Interrupted::Waits => CallError::Trap(interrupted.to_string()),
+            Interrupted::Wall(_) | Interrupted::Waits | Interrupted::Waited => CallError::Trap(interrupted.to_string()),
         };
     }
-    let reason = error.root_cause().to_string();
+    let mut reason = error.root_cause().to_string();
+    // The runtime's words for its two tables of handles.
+    if reason.contains("no free keys") || reason.contains("handle limit") {
+        reason = format!("holds more than {} handles", store.data().used.limits.handles);
+    }
     let last_words = store.data().log.last_words();
     CallError::Trap(super::log::printable(&if last_words.is_empty() { reason } else { format!("{last_words} ({reason})") }))
 }

@@ -5,12 +5,15 @@ use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 use wasmtime::component::types::ComponentItem;
-use wasmtime::component::{Component, ComponentExportIndex, ComponentNamedList, InstancePre, Lift, Linker, Lower};
+use wasmtime::component::{Component, ComponentExportIndex, ComponentNamedList, InstancePre, Lift, Lower};
 
 use super::World;
 use super::bindings::v0_1::{self, BatchRef, Failure, IncomingRef, Outcome};
 use super::cache::Cache;
+use super::engine::{Bounds, Linking};
+use super::grants::{self, Wish};
 use super::origin;
+use super::outline::Outline;
 use super::sandbox::Ctx;
 use crate::plugin::FieldsOutcome;
 use crate::record::Contract;
@@ -26,10 +29,13 @@ pub struct Plugin {
     pub size_bytes: u64,
     /// The interfaces that it imports, with their versions, sorted.
     pub imports: Vec<String>,
+    /// What it asks for beyond what its language always imports.
+    pub wishes: Vec<Wish>,
     /// How long it took to compile, or to read from the cache.
     pub compile_time: Duration,
     /// Whether the compiled code came from the cache.
     pub from_cache: bool,
+    pub(super) bounds: Bounds,
     pub(super) pre: InstancePre<Ctx>,
     pub(super) start: ComponentExportIndex,
     pub(super) process: ComponentExportIndex,
@@ -56,6 +62,15 @@ pub enum LoadError {
     CoreModule,
     #[error("not a valid component: {0}")]
     Invalid(String),
+    #[error("the file is cut short: a section at byte {at} has {wanted} bytes, and {there} are there")]
+    CutShort { at: u64, wanted: u64, there: u64 },
+    #[error("takes more than {} s of CPU time to compile; `limits.compile-time` of its stage gives it more", .0.as_secs())]
+    CompileTime(Duration),
+    #[error("takes more than {} MiB of memory to compile; `limits.compile-memory` of its stage gives it more", .0 >> 20)]
+    CompileMemory(u64),
+    /// Nothing is known of the component.
+    #[error("it could not be compiled: {0}")]
+    Compiler(String),
     #[error("exports neither `{fields}` nor `{messages}`, but {found}", fields = v0_1::FIELDS, messages = v0_1::MESSAGES)]
     NoWorld {
         /// What it exports, for a person to read.
@@ -74,13 +89,18 @@ pub enum LoadError {
     MissingImport(String),
 }
 
+/// `compile` gives a component's code, serialised.
 pub(super) fn load(
-    engine: &wasmtime::Engine,
-    linker: &Linker<Ctx>,
+    linking: &Linking,
     cache: Option<&Cache>,
     bytes: &[u8],
+    compile: &dyn Fn(&wasmtime::Engine) -> Result<Vec<u8>, LoadError>,
 ) -> Result<Plugin, LoadError> {
+    let Linking { engine, linker, bounds } = linking;
     refuse_other_formats(bytes)?;
+    // Nobody waits for a compiler to learn that a file is not all there, or is no plugin.
+    let outline = Outline::read(bytes)?;
+    world(outline.exports.iter().map(String::as_str))?;
     let started = Instant::now();
     let digest = hex(&Sha256::digest(bytes));
     let cached = cache.and_then(|cache| cache.get(engine, &digest));
@@ -88,17 +108,21 @@ pub(super) fn load(
     let component = match cached {
         Some(component) => component,
         None => {
-            let component = compile(engine, bytes)?;
+            let code = compile(engine)?;
             if let Some(cache) = cache {
-                cache.put(engine, &digest, &component);
+                cache.put(engine, &digest, &code);
             }
-            component
+            // SAFETY: these bytes were made just now from this component, by this program with these settings.
+            unsafe { Component::deserialize(engine, &code) }
+                .map_err(|error| LoadError::Compiler(format!("take over its code: {error:#}")))?
         }
     };
     let compile_time = started.elapsed();
 
-    let world = world(engine, &component)?;
-    let mut imports: Vec<String> = component.component_type().imports(engine).map(|(name, _)| name.to_owned()).collect();
+    let kind = component.component_type();
+    let exports: Vec<String> = kind.exports(engine).map(|(name, _)| name.to_owned()).collect();
+    let world = world(exports.iter().map(String::as_str))?;
+    let mut imports: Vec<String> = kind.imports(engine).map(|(name, _)| name.to_owned()).collect();
     imports.sort();
     let pre = linker.instantiate_pre(&component).map_err(|error| LoadError::MissingImport(format!("{error:#}")))?;
     let (start, process) = match world {
@@ -112,19 +136,20 @@ pub(super) fn load(
         ),
     };
     let language = origin::language(bytes);
-    Ok(Plugin { digest, world, language, size_bytes: bytes.len() as u64, imports, compile_time, from_cache, pre, start, process })
-}
-
-/// The compiler has panicked on valid components before (cross-component adapters, with multi-memory off): that is the plugin's
-/// failure, not the host's.
-fn compile(engine: &wasmtime::Engine, bytes: &[u8]) -> Result<Component, LoadError> {
-    // An engine has no state that a compilation cut short would leave half-done: code is registered when it is complete.
-    let compilation = std::panic::AssertUnwindSafe(|| Component::from_binary(engine, bytes));
-    match std::panic::catch_unwind(compilation) {
-        Ok(Ok(component)) => Ok(component),
-        Ok(Err(error)) => Err(LoadError::Invalid(format!("{error:#}"))),
-        Err(_) => Err(LoadError::Invalid("the compiler gave up on it".to_owned())),
-    }
+    Ok(Plugin {
+        digest,
+        world,
+        wishes: grants::wishes(&imports, &language),
+        language,
+        size_bytes: bytes.len() as u64,
+        imports,
+        compile_time,
+        from_cache,
+        bounds: *bounds,
+        pre,
+        start,
+        process,
+    })
 }
 
 /// Tells people what they have instead of what the parser says about it.
@@ -140,28 +165,31 @@ fn refuse_other_formats(bytes: &[u8]) -> Result<(), LoadError> {
     }
 }
 
-/// Other exports are normal: some toolchains add their own.
-fn world(engine: &wasmtime::Engine, component: &Component) -> Result<World, LoadError> {
-    let ours = |name| component.get_export_index(None, name).is_some();
+/// Other exports are normal: some toolchains add their own. Names match by semver, as they do when they are looked up.
+fn world<'a>(exports: impl Iterator<Item = &'a str> + Clone) -> Result<World, LoadError> {
+    let ours = |name: &str| exports.clone().any(|export| matches(export, name));
     match (ours(v0_1::FIELDS), ours(v0_1::MESSAGES)) {
         (true, false) => return Ok(World::Fields),
         (false, true) => return Ok(World::Messages),
         (true, true) => return Err(LoadError::BothWorlds),
         (false, false) => {}
     }
-    let names: Vec<String> = component.component_type().exports(engine).map(|(name, _)| name.to_owned()).collect();
-    let of_ours = |name: &&String| {
+    let of_ours = |name: &&str| {
         let rest = name.strip_prefix(v0_1::PACKAGE);
         rest.is_some_and(|rest| rest.starts_with("/fields@") || rest.starts_with("/messages@"))
     };
-    if let Some(found) = names.iter().find(of_ours) {
-        return Err(LoadError::OtherVersion { found: found.clone() });
+    if let Some(found) = exports.clone().find(of_ours) {
+        return Err(LoadError::OtherVersion { found: super::log::printable(found) });
     }
-    let found = match names.as_slice() {
-        [] => "nothing".to_owned(),
-        names => names.iter().take(8).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "),
-    };
-    Err(LoadError::NoWorld { found })
+    let found = exports.take(8).map(|name| format!("`{}`", super::log::printable(name))).collect::<Vec<_>>().join(", ");
+    Err(LoadError::NoWorld { found: if found.is_empty() { "nothing".to_owned() } else { found } })
+}
+
+/// Whether an export is the interface `name`, in the same version or another patch of it.
+fn matches(export: &str, name: &str) -> bool {
+    let track = name.rsplit_once('.').map_or(name, |(track, _)| track);
+    let patch = export.strip_prefix(track).and_then(|rest| rest.strip_prefix('.'));
+    patch.is_some_and(|patch| !patch.is_empty() && patch.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// Finds an export and checks its whole type: a name alone says nothing of what a call would do.

@@ -7,8 +7,6 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
 use super::bindings::v0_1::LogLevel;
 
-/// Lines of one call that are passed on; the rest is counted.
-const LINES_PER_CALL: u32 = 64;
 /// Bytes of one line that are passed on.
 const LINE_BYTES: usize = 4096;
 /// Bytes of standard error that are kept to explain a trap.
@@ -23,17 +21,20 @@ pub(super) struct Log(Arc<Mutex<Shared>>);
 
 struct Shared {
     stage: String,
+    /// Lines of this call, and how many of them are passed on; the rest is counted.
     lines: u32,
+    lines_max: u32,
     out: Vec<u8>,
     err: Vec<u8>,
     last_words: String,
 }
 
 impl Log {
-    pub(super) fn new(stage: &str) -> Log {
+    pub(super) fn new(stage: &str, lines_max: u32) -> Log {
         Log(Arc::new(Mutex::new(Shared {
             stage: stage.to_owned(),
             lines: 0,
+            lines_max,
             out: Vec::new(),
             err: Vec::new(),
             last_words: String::new(),
@@ -56,7 +57,7 @@ impl Log {
         for stream in [Stream::Out, Stream::Err] {
             shared.end_line(stream);
         }
-        if let Some(more) = shared.lines.checked_sub(LINES_PER_CALL).filter(|more| *more > 0) {
+        if let Some(more) = shared.lines.checked_sub(shared.lines_max).filter(|more| *more > 0) {
             tracing::warn!(target: "plugin", stage = %shared.stage, "{more} more lines of this call are not shown");
         }
     }
@@ -87,7 +88,7 @@ impl Log {
 impl Shared {
     fn may_log(&mut self) -> bool {
         self.lines = self.lines.saturating_add(1);
-        self.lines <= LINES_PER_CALL
+        self.lines <= self.lines_max
     }
 
     fn write(&mut self, stream: Stream, bytes: &[u8]) {

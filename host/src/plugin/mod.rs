@@ -5,14 +5,19 @@
 pub mod bindings;
 mod build;
 mod cache;
+mod compile;
 mod contract;
 mod engine;
+pub mod grants;
+mod http;
 mod instance;
 mod load;
 mod log;
 mod origin;
 mod outcome;
+mod outline;
 mod sandbox;
+mod wasi_io;
 
 use std::collections::BTreeMap;
 
@@ -20,11 +25,14 @@ use wasmtime::component::{ComponentType, Lift};
 
 pub use build::{BuildError, build_directory, component_path};
 pub use cache::Cache;
+pub use compile::{Compiler, child as compile_as_child};
 pub use engine::{Engine, EngineError};
 pub use instance::{Instance, StartError};
 pub use load::{LoadError, Plugin};
 
-use crate::config::plan::Limits;
+pub use grants::Granted;
+
+use crate::config::plan::{Limits, StagePlan};
 use crate::record::{Column, Message, Place, Rejection};
 
 /// Which interface a plugin exports.
@@ -42,6 +50,18 @@ pub struct InstanceConfig {
     pub stage: String,
     pub settings: BTreeMap<String, String>,
     pub limits: Limits,
+    pub grants: Granted,
+}
+
+impl InstanceConfig {
+    pub fn new(stage: &StagePlan) -> InstanceConfig {
+        InstanceConfig {
+            stage: stage.name.clone(),
+            settings: stage.settings.clone(),
+            limits: stage.limits,
+            grants: Granted::new(stage.grants.clone()),
+        }
+    }
 }
 
 /// What a `fields` plugin made of a batch; checked against its contract already.

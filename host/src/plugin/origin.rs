@@ -8,7 +8,8 @@ use wasmparser::{KnownCustom, Parser, Payload};
 const INTERPRETERS: [(&str, &str); 3] =
     [("componentize_py_runtime", "Python"), ("componentize_qjs_runtime", "JavaScript"), ("componentize-js", "JavaScript")];
 
-/// The language of a component, or `unknown`. It is only shown to people: nothing is decided by it.
+/// The language of a component, or `unknown`. It is shown to people, and tells which imports are a toolchain's habit; a component that names
+/// another gains nothing, since what is not granted does nothing.
 pub(super) fn language(component: &[u8]) -> String {
     for (name, language) in INTERPRETERS {
         if memmem::find(component, name.as_bytes()).is_some() {

@@ -45,6 +45,10 @@ pub const METRICS: &[Metric] = &[
     counter("tidemill_stage_traps_total", &["stage"], "Calls that ended the instance since the start"),
     gauge("tidemill_stage_seconds_per_record", &["stage"], "Time in the guest and at its boundary, seconds per record"),
     gauge("tidemill_stage_memory_bytes", &["stage"], "Linear memory of the instance, bytes"),
+    gauge("tidemill_stage_memory_limit_bytes", &["stage"], "What it may grow to, bytes"),
+    gauge("tidemill_stage_table_elements", &["stage"], "Elements of the instance's tables"),
+    gauge("tidemill_stage_slowest_call_seconds", &["stage"], "CPU time of the slowest call since the start, seconds"),
+    gauge("tidemill_stage_call_limit_seconds", &["stage"], "CPU time that one call may take, seconds"),
     gauge("tidemill_stage_generation", &["stage"], "The generation that the stage runs"),
     counter("tidemill_sink_rows_total", &["sink"], "Rows written since the start"),
     counter("tidemill_sink_retries_total", &["sink"], "Writes that were tried again since the start"),
@@ -112,6 +116,10 @@ fn values(name: &str, snapshot: &Snapshot) -> Vec<(Vec<String>, f64)> {
             timed.map(|stage| (vec![stage.name.clone()], stage.micros_per_record / 1e6)).collect()
         }
         "tidemill_stage_memory_bytes" => stages(|stage| stage.memory_bytes as f64),
+        "tidemill_stage_memory_limit_bytes" => stages(|stage| stage.memory_limit_bytes as f64),
+        "tidemill_stage_table_elements" => stages(|stage| stage.table_elements as f64),
+        "tidemill_stage_slowest_call_seconds" => stages(|stage| stage.slowest_call_ms / 1e3),
+        "tidemill_stage_call_limit_seconds" => stages(|stage| stage.call_limit_ms / 1e3),
         "tidemill_stage_generation" => stages(|stage| stage.generation as f64),
         "tidemill_sink_rows_total" => sinks(|sink| sink.rows as f64),
         "tidemill_sink_retries_total" => sinks(|sink| sink.retries as f64),

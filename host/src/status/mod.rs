@@ -115,7 +115,13 @@ pub struct StageStatus {
     pub traps: u64,
     pub micros_per_record: f64,
     pub records_per_second: f64,
+    /// What an instance uses of its limits, each beside the limit: linear memory, tables, and CPU time of the slowest call.
     pub memory_bytes: u64,
+    pub memory_limit_bytes: u64,
+    pub table_elements: u64,
+    pub table_limit_elements: u64,
+    pub slowest_call_ms: f64,
+    pub call_limit_ms: f64,
     pub last_error: Option<String>,
 }
 

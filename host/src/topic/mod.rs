@@ -71,6 +71,8 @@ pub struct GenerationStage {
     pub digest: String,
     pub settings: std::collections::BTreeMap<String, String>,
     pub limits: crate::config::plan::Limits,
+    #[serde(default)]
+    pub grants: crate::config::plan::GrantNames,
 }
 
 /// A rejected record with all that is needed to show, replay or discard it.

@@ -94,6 +94,8 @@ impl Instances {
         figures.calls += 1;
         figures.nanos += begun.elapsed().as_nanos() as u64;
         figures.memory_bytes = instance.memory_bytes();
+        figures.table_elements = instance.table_elements();
+        figures.slowest_call = figures.slowest_call.max(instance.call_time());
         match &result {
             Ok(_) | Err(CallError::Retry(_) | CallError::Failed(_)) if !instance.wants_recycling() => {
                 self.instances[stage] = Some(instance);

@@ -23,6 +23,7 @@ pub use scan::is_json;
 pub use stage::{Stage, StageFactory, StageInstance, Stages};
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 pub use crate::config::plan::StageContract;
 use crate::record::{Columns, Message, RowOutcome};
@@ -77,6 +78,10 @@ pub struct StageFigures {
     pub nanos: u64,
     /// Linear memory of the instance, bytes.
     pub memory_bytes: u64,
+    /// Elements of its tables.
+    pub table_elements: u64,
+    /// CPU time of the call that took longest.
+    pub slowest_call: Duration,
 }
 
 /// Why a whole batch waits or stops.

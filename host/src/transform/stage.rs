@@ -1,6 +1,7 @@
 //! What the chain asks of a stage's plugin, so that it can be run over native doubles as well.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::StageContract;
 use crate::plugin::{CallError, FieldsOutcome, Incoming, Instance, InstanceConfig, MessageOutcome, Plugin, World};
@@ -17,6 +18,16 @@ pub trait StageInstance: Send {
     /// Linear memory, bytes.
     fn memory_bytes(&self) -> u64;
 
+    /// Elements of its tables.
+    fn table_elements(&self) -> u64 {
+        0
+    }
+
+    /// CPU time of its last call.
+    fn call_time(&self) -> Duration {
+        Duration::ZERO
+    }
+
     /// Whether a fresh instance should take its place: it has grown.
     fn wants_recycling(&self) -> bool;
 }
@@ -32,6 +43,14 @@ impl StageInstance for Instance {
 
     fn memory_bytes(&self) -> u64 {
         Instance::memory_bytes(self)
+    }
+
+    fn table_elements(&self) -> u64 {
+        Instance::table_elements(self)
+    }
+
+    fn call_time(&self) -> Duration {
+        Instance::call_time(self)
     }
 
     fn wants_recycling(&self) -> bool {

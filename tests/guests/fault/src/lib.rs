@@ -1,6 +1,6 @@
 //! Does what each record's field `do` says. Without the field, or with `ok`, the record goes on.
 //!
-//! `ok`, `drop`, `delete`, `reject`, `retry`, `fail` are outcomes; `trap`, `spin`, `wait`, `alloc`, `exit` end the guest; `malformed` breaks
+//! `ok`, `drop`, `delete`, `reject`, `retry`, `fail` are outcomes; `trap`, `spin`, `fill`, `wait`, `alloc`, `exit` end the guest; `malformed` breaks
 //! the contract; `log` says a line; `null` leaves the required field `did` empty. The setting `once = "true"` makes each instance misbehave for its
 //! first call only, as a plugin with a corrupted state would; `start` may be `refuse`, `trap`, `spin`, or `wait`; `names = "old=new, …"` renames fields of
 //! the contract.
@@ -66,6 +66,13 @@ impl Fields for Fault {
             "alloc" => loop {
                 self.hoard.push(vec![1; 1 << 20]);
             },
+            // One instruction over much memory, again and again.
+            "fill" => {
+                let mut room = vec![1; 200 << 20];
+                loop {
+                    room.fill(std::hint::black_box(2));
+                }
+            }
             "leak" => self.hoard.push(vec![1; 1 << 20]),
             "log" => info!("told to log\u{1b}[31m\nsecond line"),
             "print" => println!("told to print"),

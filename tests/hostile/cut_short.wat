@@ -1,0 +1,4 @@
+;; Its last hundred bytes are missing.
+;; verdict: refused cut short
+;; form: cut
+

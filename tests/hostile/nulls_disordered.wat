@@ -1,0 +1,7 @@
+;; It names rows as null in no order.
+;; verdict: blamed broke its contract
+(func $evil (param $rows i32) (param $columns i32)
+  (i32.store offset=20 (local.get $columns) (i32.const 1024))
+  (i32.store offset=24 (local.get $columns) (i32.const 2))
+  (i32.store (i32.const 1024) (i32.const 0))
+  (i32.store (i32.const 1028) (i32.const 0)))

@@ -1,0 +1,3 @@
+;; It traps in `start`.
+;; verdict: refused does not start: trap
+(func $born unreachable)
