@@ -71,10 +71,14 @@ impl Decider {
     fn make(&self, topic: &mut dyn Topic, content: GenerationContent) -> Result<Result<Code, String>, Error> {
         let mut stages = Vec::with_capacity(content.stages.len());
         for stage in &content.stages {
+            if !stage.grants.is_empty() {
+                return Ok(Err(format!("stage `{}` reaches outside, as it is granted: what it was told cannot be asked again", stage.name)));
+            }
             let Some(bytes) = topic.component(&stage.digest)?.or_else(|| self.at_hand(&stage.digest)) else {
                 return Ok(Err(format!("the component {} of stage `{}` is gone", stage.digest, stage.name)));
             };
-            let config = InstanceConfig { stage: stage.name.clone(), settings: stage.settings.clone(), limits: stage.limits };
+            let (name, settings) = (stage.name.clone(), stage.settings.clone());
+            let config = InstanceConfig { stage: name, settings, limits: stage.limits, ..InstanceConfig::default() };
             match self.engine.load(&bytes) {
                 Ok(plugin) => stages.push(Stage { plugin: Arc::new(plugin), config }),
                 Err(error) => return Ok(Err(format!("stage `{}` cannot be loaded: {error}", stage.name))),
