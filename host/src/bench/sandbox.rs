@@ -10,7 +10,10 @@ use serde::Serialize;
 use super::{chain, median, thread_time};
 use crate::config::plan::{Limits, NullValue};
 use crate::plugin::{Engine, InstanceConfig, Plugin, build_directory};
+use crate::pipeline::generation::Generation;
+use crate::pipeline::worker::Workers;
 use crate::record::{Batch, RecordRef};
+use crate::topic::{Boundary, GenerationContent};
 use crate::transform::{Chain, ChainPlan, Stage, Stages, blame};
 
 /// Rounds of what takes microseconds, and of what takes as long as its limit.
@@ -52,6 +55,10 @@ pub struct Measured {
     pub fill_stopped: Spread,
     /// Baseline: how late a sleep of that length ends on this machine.
     pub sleep_late: Spread,
+    /// A batch of 100 records of one partition, decided while another partition of its lane is in a loop all the time; target twice the calm one.
+    pub neighbour_in_trouble: Spread,
+    /// Baseline: the same while that other partition is calm.
+    pub neighbour_calm: Spread,
     /// Calls for a batch of 500 with one record that traps; target 12.
     pub blame_calls: u64,
     /// Baseline: one by one.
@@ -67,6 +74,7 @@ pub fn measure(engine: &Engine, plugins: &Path, guest: &Path, time: Duration) ->
     let component = build_directory(guest).map_err(|error| error.to_string())?;
     let plugin = Arc::new(engine.load_file(&component).map_err(|error| error.to_string())?);
     let (trap_to_good_call, good_call) = traps(&plugin)?;
+    let (neighbour_calm, neighbour_in_trouble) = neighbours(&plugin, time)?;
     let (bounded_us, unbounded_us) = cost_of_limits(engine, plugins, time)?;
     Ok(Measured {
         trap_to_good_call,
@@ -74,6 +82,8 @@ pub fn measure(engine: &Engine, plugins: &Path, guest: &Path, time: Duration) ->
         loop_stopped: stopped(&plugin, "spin")?,
         fill_stopped: stopped(&plugin, "fill")?,
         sleep_late: sleeps(),
+        neighbour_in_trouble,
+        neighbour_calm,
         blame_calls: blame_calls(&plugin)?,
         blame_calls_singly: BLAME_RECORDS as u64,
         bounded_us,
@@ -82,16 +92,66 @@ pub fn measure(engine: &Engine, plugins: &Path, guest: &Path, time: Duration) ->
     })
 }
 
-/// A chain of one stage that does what each record says.
-fn told(plugin: &Arc<Plugin>, limits: Limits) -> Result<Chain, String> {
+/// One stage that does what each record says.
+fn stage(plugin: &Arc<Plugin>, limits: Limits) -> Result<(ChainPlan, Stages), String> {
     let config = InstanceConfig { stage: "told".to_owned(), limits, ..InstanceConfig::default() };
     let stages = Stages::start(vec![Stage { plugin: plugin.clone(), config }])?;
     let plan = ChainPlan::new(stages.contracts(), &[], false, NullValue::Reject).map_err(|error| error.to_string())?;
+    Ok((plan, stages))
+}
+
+fn told(plugin: &Arc<Plugin>, limits: Limits) -> Result<Chain, String> {
+    let (plan, stages) = stage(plugin, limits)?;
     Chain::new(Arc::new(plan), Arc::new(stages)).map_err(|error| error.to_string())
 }
 
+/// Partition 1 beside partition 0, which is calm at first and then never comes back from a call.
+fn neighbours(plugin: &Arc<Plugin>, time: Duration) -> Result<(Spread, Spread), String> {
+    let (plan, stages) = stage(plugin, Limits { batch_time: STOPPED_AFTER, ..Limits::default() })?;
+    let content = GenerationContent { stages: Vec::new(), bindings: serde_json::Value::Null };
+    let (plan, stages) = (Arc::new(plan), Arc::new(stages));
+    let generation = Arc::new(Generation { number: 1, content, plan, stages, sinks: Vec::new(), charts: Arc::default() });
+    // One lane for both.
+    let workers = Workers::start(1, 4).map_err(|error| error.to_string())?;
+    let decide = async |partition: u32, tasks: &[&str]| {
+        let boundary = Boundary { first: 0, generation: 1, time: 0 };
+        let decided = workers.decide(Arc::new(batch_of(partition, tasks)), boundary, generation.clone()).await;
+        decided.map(drop).map_err(|error| error.to_string())
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(|error| error.to_string())?;
+    runtime.block_on(async {
+        let mut spreads = Vec::new();
+        for task in ["ok", "spin"] {
+            let began = Instant::now();
+            let other = async {
+                while began.elapsed() < time {
+                    decide(0, &[task]).await?;
+                }
+                Ok::<_, String>(())
+            };
+            let measured = async {
+                let mut times = Vec::new();
+                while began.elapsed() < time {
+                    let begun = Instant::now();
+                    decide(1, &["ok"; 100]).await?;
+                    times.push(micros(begun.elapsed()));
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+                Ok::<_, String>(times)
+            };
+            let ((), times) = tokio::try_join!(other, measured)?;
+            spreads.push(Spread::of(times));
+        }
+        Ok((spreads[0], spreads[1]))
+    })
+}
+
 fn batch(tasks: &[&str]) -> Batch {
-    let mut batch = Batch::new(0);
+    batch_of(0, tasks)
+}
+
+fn batch_of(partition: u32, tasks: &[&str]) -> Batch {
+    let mut batch = Batch::new(partition);
     for (offset, task) in (0..).zip(tasks) {
         let value = format!(r#"{{"do":"{task}","payload":"p"}}"#);
         batch.push(RecordRef { offset, timestamp: 0, key: None, value: Some(value.as_bytes()), headers: &[] });

@@ -178,6 +178,8 @@ fn run_sandbox(args: SandboxArgs, out: &Output) -> Result<Done, Failure> {
     spread("loop stopped after its time", m.loop_stopped);
     spread("200 MiB filled at once, stopped after its time", m.fill_stopped);
     spread("  a sleep ends after its time", m.sleep_late);
+    spread("a batch of 100 beside a partition in a loop", m.neighbour_in_trouble);
+    spread("  beside one that is calm", m.neighbour_calm);
     out.line(format!("{:<44} {:>4}  (one by one: {})", "calls to blame 1 of 500 records", m.blame_calls, m.blame_calls_singly));
     out.line(format!(
         "{:<44} {:.3} µs  without: {:.3} µs  ratio {:.3}",
