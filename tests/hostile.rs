@@ -81,11 +81,12 @@ impl Guest {
         let contract = fs::read_to_string(root().join("wit/v0.1/plugin.wit")).expect("read the contract");
         let (interfaces, _) = contract.split_once("\nworld ").expect("the worlds come last");
         let (_, interfaces) = interfaces.split_once("package tidemill:plugin@0.1.0;").expect("the package's name");
-        let interfaces: String = interfaces.lines().filter(|line| !line.trim_start().starts_with("///")).fold(String::new(), |mut all, line| {
-            all.push_str(line);
-            all.push('\n');
-            all
-        });
+        let interfaces: String =
+            interfaces.lines().filter(|line| !line.trim_start().starts_with("///")).fold(String::new(), |mut all, line| {
+                all.push_str(line);
+                all.push('\n');
+                all
+            });
         let text = format!(
             "package test:zoo;\ninterface extra {{ f: func(); }}\nworld guest {{ {imports} {exports} }}\n\
              package tidemill:plugin@0.1.0 {{\n{interfaces}\n}}\n{wasi}"

@@ -41,7 +41,8 @@ fn a_child_compiles_as_this_process_would() {
     // Inside of the module, whose length stays as it is.
     let code = whole.windows(2).rposition(|pair| pair == [0x00, 0x0b]).expect("the end of a function");
     broken[code + 1] = 0xff;
-    let LoadError::Invalid(here) = Engine::new(None, Compiler::Here).expect("an engine").load(&broken).map(drop).expect_err("broken")
+    let LoadError::Invalid(here) =
+        Engine::new(None, Compiler::Here).expect("an engine").load(&broken).map(drop).expect_err("broken")
     else {
         panic!("invalid")
     };
@@ -70,14 +71,20 @@ fn a_bomb_is_stopped_and_told_apart_and_the_next_plugin_compiles() {
 #[test]
 fn without_a_program_nothing_is_said_of_the_plugin() {
     let engine = Engine::new(None, Compiler::Child("/nowhere/tidemill".into())).expect("an engine");
-    assert!(matches!(engine.load(&guest()).map(drop), Err(LoadError::Compiler(reason)) if reason.contains("start a child process")));
+    assert!(
+        matches!(engine.load(&guest()).map(drop), Err(LoadError::Compiler(reason)) if reason.contains("start a child process"))
+    );
 }
 
 /// A child that has been asked and waits for its component.
 fn child(seconds: &str) -> Child {
     let Compiler::Child(program) = guests::compiler() else { panic!("tests compile in children") };
     let mut command = Command::new(program);
-    command.args(["compile-component", seconds, "1073741824"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .args(["compile-component", seconds, "1073741824"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     command.spawn().expect("start a child")
 }
 
@@ -92,10 +99,12 @@ fn a_child_keeps_no_file_open_and_bounds_itself_before_it_reads() {
         let limits = std::fs::read_to_string(proc.join("limits")).ok()?;
         limits.lines().any(|line| line.starts_with("Max address space") && !line.contains("unlimited")).then_some(limits)
     });
-    let limit = |name: &str| limits.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().next().map(str::to_owned));
+    let limit =
+        |name: &str| limits.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().next().map(str::to_owned));
     assert_eq!(limit("Max cpu time").as_deref(), Some("7"));
     assert_eq!((limit("Max core file size").as_deref(), limit("Max file size").as_deref()), (Some("0"), Some("0")));
-    let mut open: Vec<_> = std::fs::read_dir(proc.join("fd")).expect("list").map(|entry| entry.expect("an entry").file_name()).collect();
+    let mut open: Vec<_> =
+        std::fs::read_dir(proc.join("fd")).expect("list").map(|entry| entry.expect("an entry").file_name()).collect();
     open.sort();
     assert_eq!(open, ["0", "1", "2"], "{} was left open", left_open.as_raw_fd());
     let stat = std::fs::read_to_string(proc.join("stat")).expect("read");

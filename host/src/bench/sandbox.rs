@@ -9,9 +9,9 @@ use serde::Serialize;
 
 use super::{chain, median, thread_time};
 use crate::config::plan::{Limits, NullValue};
-use crate::plugin::{Engine, InstanceConfig, Plugin, build_directory};
 use crate::pipeline::generation::Generation;
 use crate::pipeline::worker::Workers;
+use crate::plugin::{Engine, InstanceConfig, Plugin, build_directory};
 use crate::record::{Batch, RecordRef};
 use crate::topic::{Boundary, GenerationContent};
 use crate::transform::{Chain, ChainPlan, Stage, Stages, blame};

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use super::{Done, Exit, Failure, OrExit, Output, Tone, table};
-use crate::plugin::{Cache, Compiler, Engine, InstanceConfig, component_path};
 use crate::plugin::grants::{Reason, reason};
+use crate::plugin::{Cache, Compiler, Engine, InstanceConfig, component_path};
 use crate::record::{Field, escape};
 
 #[derive(clap::Args)]

@@ -137,7 +137,10 @@ mod tests {
         assert_eq!(duration_text(Duration::from_secs(90)), "90s");
         assert_eq!(duration_text(Duration::from_secs(120)), "2m");
         assert_eq!(duration_text(Duration::ZERO), "0s");
-        assert_eq!((size_text(64 << 10), size_text(4 << 30), size_text(1_000)), ("64 KiB".into(), "4 GiB".into(), "1000 B".into()));
+        assert_eq!(
+            (size_text(64 << 10), size_text(4 << 30), size_text(1_000)),
+            ("64 KiB".into(), "4 GiB".into(), "1000 B".into())
+        );
     }
 
     #[test]

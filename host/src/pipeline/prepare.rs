@@ -77,7 +77,8 @@ fn prepare_stage(loaded: &Loaded, stage: &StagePlan, engine: &Engine) -> Result<
         Diagnostic::error(code::PLUGIN_INVALID, message).at(place("plugin"))
     })?;
     if let Some(wish) = missing(&plugin.wishes, &stage.grants).first() {
-        let message = format!("the plugin of stage `{}`, {}, asks for {wish}, which it is not granted", stage.name, path.display());
+        let message =
+            format!("the plugin of stage `{}`, {}, asks for {wish}, which it is not granted", stage.name, path.display());
         return Err(Diagnostic::error(code::PLUGIN_NOT_GRANTED, message).at(place("grants")).help(wish.way_out()));
     }
     let config = InstanceConfig::new(stage);

@@ -194,7 +194,8 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         let cache = Cache::open(&dir.path().join("compiled")).expect("a cache");
         let engine = wasmtime::Engine::new(&engine::config(engine::STACK_BYTES_MAX)).expect("an engine");
-        let component = "(component (core module (func (export \"f\") (param i32) (result i32) (i32.mul (local.get 0) (local.get 0)))))";
+        let component =
+            "(component (core module (func (export \"f\") (param i32) (result i32) (i32.mul (local.get 0) (local.get 0)))))";
         let code = engine.precompile_component(component.as_bytes()).expect("code");
         cache.put(&engine, "digest", &code);
         let path = cache.path(&engine, "digest");

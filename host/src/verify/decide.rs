@@ -72,7 +72,10 @@ impl Decider {
         let mut stages = Vec::with_capacity(content.stages.len());
         for stage in &content.stages {
             if !stage.grants.is_empty() {
-                return Ok(Err(format!("stage `{}` reaches outside, as it is granted: what it was told cannot be asked again", stage.name)));
+                return Ok(Err(format!(
+                    "stage `{}` reaches outside, as it is granted: what it was told cannot be asked again",
+                    stage.name
+                )));
             }
             let Some(bytes) = topic.component(&stage.digest)?.or_else(|| self.at_hand(&stage.digest)) else {
                 return Ok(Err(format!("the component {} of stage `{}` is gone", stage.digest, stage.name)));
