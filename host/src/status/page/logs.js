@@ -97,6 +97,7 @@ function drawLines() {
   set(nodes.said, lines.length ? `${plural(lines.length, "line")}, the latest of the host, its plugins and its clients${lost ? `; ${count(lost)} went by too fast to be kept` : ""}.` : "The host, its plugins and its clients, in one place.");
   nodes.none.hidden = lines.length > 0;
   nodes.lines.hidden = !lines.length;
+  set(nodes.none, `${filters()}` ? "No line matches." : "Nothing was logged yet: all is quiet.");
   list(nodes.lines, lines, (line) => String(line.number), (line) => h("li", { "data-level": line.level, "data-number": line.number }, h("time", { title: exactly(line["at-ms"]) }, clock(line["at-ms"])), h("b", {}, line.level), h("span", { class: "from" }, visible(line.component === line.from || !line.from ? line.component : `${line.component} · ${line.from}`)), h("span", { class: "text" }, visible(line.text))));
   if (follow) nodes.lines.scrollTop = nodes.lines.scrollHeight;
 }
