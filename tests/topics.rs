@@ -48,7 +48,7 @@ fn position(next: i64) -> Position {
 }
 
 fn save(from: i64, next: i64, dead_letters: Vec<DeadLetter>) -> Save {
-    Save { position: position(next), settled: from..next, dead_letters, with: Vec::new() }
+    Save { position: position(next), settled: from..next, dead_letters, state: Default::default(), with: Vec::new() }
 }
 
 #[tokio::test]

@@ -11,7 +11,8 @@ use tidemill::record::{Message, Place};
 use tidemill::store::Store;
 use tidemill::topic::embedded::Embedded;
 use tidemill::topic::{
-    Boundary, Consumer, Cursor, DeadLetter, Error, Event, Figures, Position, Published, Publisher, Save, Saver, Topic, Window,
+    Boundary, Consumer, Cursor, DeadLetter, Error, Event, Figures, Position, Published, Publisher, Save, Saver, StateChanges,
+    StoredState, Topic, Window,
 };
 
 type Checked = Result<(), String>;
@@ -84,6 +85,10 @@ impl Saver for Flawed {
         let saved = self.saver.save(partition, save).await;
         if self.takes_late_saves { Ok(()) } else { saved }
     }
+
+    async fn state(&self, partition: u32) -> Result<StoredState, Error> {
+        self.saver.state(partition).await
+    }
 }
 
 fn save(next: i64, settled: std::ops::Range<i64>, dead_letters: Vec<DeadLetter>) -> Save {
@@ -92,6 +97,7 @@ fn save(next: i64, settled: std::ops::Range<i64>, dead_letters: Vec<DeadLetter>)
         position: Position { next, reach: next, boundaries, figures: Figures::default() },
         settled,
         dead_letters,
+        state: StateChanges::from([("s".to_owned(), [(b"k".to_vec(), Some(next.to_string().into_bytes()))].into())]),
         with: Vec::new(),
     }
 }
@@ -142,7 +148,10 @@ async fn a_new_consumer_starts_at_the_saved_position(subject: Subject) -> Checke
     let consumer = subject.consumer().await;
     subject.saver(consumer.as_ref()).save(0, save(2, 0..2, Vec::new())).await.unwrap();
     drop(consumer);
-    expect("first offset", first_offset_of(subject.consumer().await.as_mut()).await, 2)
+    let mut consumer = subject.consumer().await;
+    expect("first offset", first_offset_of(consumer.as_mut()).await, 2)?;
+    let kept = StoredState::from([("s".to_owned(), [(b"k".to_vec(), b"2".to_vec())].into())]);
+    expect("state", consumer.saver().state(0).await.unwrap(), kept)
 }
 
 async fn an_accepted_redelivery_removes_the_dead_letter(subject: Subject) -> Checked {

@@ -24,6 +24,11 @@ fn enrich_user_keeps_its_samples() {
 }
 
 #[test]
+fn count_providers_keeps_its_samples() {
+    assert_samples("plugins/count-providers", 2);
+}
+
+#[test]
 fn split_results_keeps_its_samples() {
     assert_samples("plugins/split-results", 3);
 }

@@ -76,7 +76,7 @@ fn content(digest: &str) -> GenerationContent {
 fn under(generation: u64, first: i64, next: i64, dead_letters: Vec<DeadLetter>) -> Save {
     let boundaries = vec![Boundary { first, generation, time: first }];
     let position = Position { next, reach: next, boundaries, figures: Figures::default() };
-    Save { position, settled: first..next, dead_letters, with: Vec::new() }
+    Save { position, settled: first..next, dead_letters, state: Default::default(), with: Vec::new() }
 }
 
 #[tokio::test]

@@ -20,6 +20,7 @@ pub const TABLE_ELEMENTS: u64 = 1_000_000;
 pub const INSTANCES: u32 = 256;
 pub const STACK: &str = "1 MiB";
 pub const BATCH_TIME: &str = "2s";
+pub const STATE: &str = "1 MiB";
 pub const OUTPUT: &str = "64 MiB";
 pub const LOG_LINES: u32 = 64;
 pub const HANDLES: u32 = 1_000;

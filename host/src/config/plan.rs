@@ -207,6 +207,8 @@ pub struct Limits {
     pub stack_bytes: u64,
     /// CPU time of one call.
     pub batch_time: Duration,
+    /// What the stage may keep by key in each partition, bytes.
+    pub state_bytes: u64,
     /// Host memory that the results of one call, or the arguments of one host call, may take, bytes.
     pub output_bytes: u64,
     /// Lines that one call may log.
@@ -230,6 +232,7 @@ impl Default for Limits {
             instances: defaults::INSTANCES,
             stack_bytes: size(defaults::STACK),
             batch_time: time(defaults::BATCH_TIME),
+            state_bytes: size(defaults::STATE),
             output_bytes: size(defaults::OUTPUT),
             log_lines: defaults::LOG_LINES,
             handles: defaults::HANDLES,

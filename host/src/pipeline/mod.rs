@@ -22,6 +22,7 @@ mod recall;
 mod replay;
 pub mod report;
 mod start;
+pub mod states;
 pub mod tracker;
 pub mod worker;
 

@@ -6,7 +6,7 @@
 //! Invariant 4: dead letters are saved in the same step as the position that passes them.
 //! Invariant 5: boundary and `reach` are saved before the first row under them is written to a sink that does not share the save.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,13 +18,14 @@ use super::crash;
 use super::dead_letter;
 use super::deliver::Deliver;
 use super::drain::BackOff;
+use super::states::States;
 use super::tracker::Tracker;
 use super::worker::{self, Decided};
 use crate::record::{Batch, Place, RowOutcome};
 use crate::sink::{self, Bound, Sink};
 use crate::store;
 use crate::topic::figures::Tallies;
-use crate::topic::{self, Boundary, DeadLetter, Figures, Position, Save, Saver};
+use crate::topic::{self, Boundary, DeadLetter, Figures, Position, Save, Saver, StateChanges};
 
 /// What the topic hands out for the partition.
 pub(super) enum Handed {
@@ -67,6 +68,7 @@ pub(super) struct Partition {
 
 impl Partition {
     pub async fn run(self, handed: mpsc::Receiver<Handed>) -> Result<(), Stop> {
+        let states = load_states(&self.deliver, self.saver.as_ref(), self.number).await?;
         let course = Course::resume(self.position.as_ref(), self.deliver.generations.present().number);
         let mut position = self.position.unwrap_or(Position {
             next: self.first,
@@ -88,7 +90,7 @@ impl Partition {
             saver: self.saver,
             deliver: &self.deliver,
         };
-        let decide = decide(&self.deliver, self.number, course, handed, decided);
+        let decide = decide(&self.deliver, self.number, (course, states), handed, decided);
         let settle = settle.run(steps);
         tokio::pin!(settle);
         tokio::select! {
@@ -102,7 +104,7 @@ impl Partition {
 async fn decide(
     deliver: &Deliver,
     number: u32,
-    mut course: Course,
+    (mut course, states): (Course, States),
     mut handed: mpsc::Receiver<Handed>,
     steps: mpsc::Sender<Step>,
 ) -> Result<(), Stop> {
@@ -112,7 +114,8 @@ async fn decide(
             Handed::Batch(batch) => {
                 crash::point("after-poll");
                 for (boundary, piece) in course.cut(batch, super::now_micros()) {
-                    let decided = decide_patiently(deliver, number, boundary, Arc::new(piece)).await?;
+                    let mut decided = decide_patiently(deliver, number, boundary, Arc::new(piece), &states).await?;
+                    decided.state = states.keep();
                     crash::point("after-chain");
                     steps.send(Step::Decided(decided)).await.map_err(|_| Stop::GivenUp)?;
                 }
@@ -123,12 +126,18 @@ async fn decide(
 }
 
 /// Holds the partition while a plugin is not ready; nobody is to blame.
-async fn decide_patiently(deliver: &Deliver, number: u32, boundary: Boundary, batch: Arc<Batch>) -> Result<Decided, Stop> {
+async fn decide_patiently(
+    deliver: &Deliver,
+    number: u32,
+    boundary: Boundary,
+    batch: Arc<Batch>,
+    states: &States,
+) -> Result<Decided, Stop> {
     let generation = deliver.generations.get(boundary.generation).await.map_err(Stop::Fault)?;
     let mut back_off = BackOff::new(PAUSE_MIN, PAUSE_MAX);
     let mut held = false;
     loop {
-        match deliver.workers.decide(batch.clone(), boundary, generation.clone()).await {
+        match deliver.workers.decide(batch.clone(), boundary, generation.clone(), states).await {
             Ok(decided) => {
                 if held {
                     deliver.report.partition(number, |status| "delivering".clone_into(&mut status.state));
@@ -153,6 +162,7 @@ struct Settled {
     outcomes: Vec<RowOutcome>,
     tallies: Tallies,
     dead_letters: Vec<DeadLetter>,
+    state: StateChanges,
     /// What is written in the save itself, with the sink's place and the rows, which count once they are saved (invariant 10).
     joined: Vec<(usize, usize, store::Write)>,
     /// Rows to be shown once they are saved.
@@ -242,7 +252,8 @@ impl Settle<'_> {
         }
         let dead_letters = dead_letter::of(&decided, &self.deliver.host);
         let tallies = decided.charted.tallies;
-        self.tracker.settle(ticket, Settled { outcomes: decided.outcomes, tallies, dead_letters, joined, latest });
+        let state = decided.state;
+        self.tracker.settle(ticket, Settled { outcomes: decided.outcomes, tallies, dead_letters, state, joined, latest });
         Ok(())
     }
 
@@ -255,7 +266,7 @@ impl Settle<'_> {
         }
         crash::point("before-boundary");
         let position = Position { reach: self.ahead(end), boundaries, ..self.position.clone() };
-        self.save_patiently(Save { position, settled: next..next, dead_letters: Vec::new(), with: Vec::new() }).await?;
+        self.save_patiently(Save { position, settled: next..next, dead_letters: Vec::new(), state: StateChanges::new(), with: Vec::new() }).await?;
         crash::point("after-boundary");
         Ok(())
     }
@@ -277,6 +288,7 @@ impl Settle<'_> {
         let next = settled.end;
         let mut figures = self.position.figures.clone();
         let mut dead_letters = Vec::new();
+        let mut state = StateChanges::new();
         let (mut with, mut written) = (Vec::new(), Vec::new());
         let mut outcomes = Vec::new();
         let mut latest = Vec::new();
@@ -286,6 +298,9 @@ impl Settle<'_> {
             }
             figures += &Figures { tallies: settled.tallies, ..dead_letter::figures(&settled.outcomes) };
             dead_letters.extend(settled.dead_letters);
+            for (stage, entries) in settled.state {
+                state.entry(stage).or_insert_with(BTreeMap::new).extend(entries);
+            }
             for (at, rows, write) in settled.joined {
                 with.push(write);
                 written.push((at, rows));
@@ -299,7 +314,7 @@ impl Settle<'_> {
             crash::point("before-dead-letter");
         }
         crash::point("before-save");
-        self.save_patiently(Save { position, settled, dead_letters, with }).await?;
+        self.save_patiently(Save { position, settled, dead_letters, state, with }).await?;
         crash::point("after-save");
         if rejected {
             crash::point("after-dead-letter");
@@ -366,7 +381,27 @@ impl Settle<'_> {
             return Ok(());
         }
         let position = Position { reach, boundaries: self.boundaries(next), ..self.position.clone() };
-        self.save_patiently(Save { position, settled: next..next, dead_letters: Vec::new(), with: Vec::new() }).await
+        self.save_patiently(Save { position, settled: next..next, dead_letters: Vec::new(), state: StateChanges::new(), with: Vec::new() }).await
+    }
+}
+
+/// What the partition's stages have kept as of its position: nothing is decided before it is there.
+async fn load_states(deliver: &Deliver, saver: &dyn Saver, number: u32) -> Result<States, Stop> {
+    let about = format!("partition {number}: state");
+    let mut back_off = BackOff::new(PAUSE_MIN, PAUSE_MAX);
+    loop {
+        match saver.state(number).await {
+            Ok(stored) => {
+                deliver.report.alarm(&about, None);
+                return Ok(States::new(stored));
+            }
+            Err(error @ (topic::Error::Transient(_) | topic::Error::Full(_))) => {
+                deliver.report.alarm(&about, Some(format!("partition {number} waits to read its stages' state: {error}")));
+                deliver.drain.or(tokio::time::sleep(back_off.pause())).await.ok_or(Stop::GivenUp)?;
+            }
+            Err(topic::Error::Fenced) => return Err(Stop::GivenUp),
+            Err(error) => return Err(Stop::Fault(format!("read the state of partition {number}: {error}"))),
+        }
     }
 }
 

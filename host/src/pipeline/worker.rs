@@ -11,15 +11,18 @@ use tokio::sync::oneshot;
 use super::charts;
 use super::generation::Generation;
 use super::lane::{Lane, Work};
+use super::states::States;
 use crate::record::{Batch, Columns, RowOutcome};
 use crate::sink::{Bound, Emitted};
-use crate::topic::Boundary;
+use crate::topic::{Boundary, StateChanges};
 use crate::topic::figures::Tallies;
 use crate::transform::{self, Chain, StageFigures, Transformed};
 
 /// A batch whose records are all decided and bound for every sink.
 pub struct Decided {
     pub batch: Arc<Batch>,
+    /// What stages have set by key, once the batch is taken on.
+    pub state: StateChanges,
     pub boundary: Boundary,
     pub generation: Arc<Generation>,
     pub outcomes: Vec<RowOutcome>,
@@ -65,6 +68,7 @@ struct Job {
     batch: Arc<Batch>,
     boundary: Boundary,
     generation: Arc<Generation>,
+    states: States,
     reply: oneshot::Sender<Result<Decided, Failure>>,
 }
 
@@ -90,38 +94,46 @@ impl Workers {
         Ok(Workers { lanes })
     }
 
-    /// Decides a batch: on the partition's lane, and beside it where a record must be blamed.
-    pub async fn decide(&self, batch: Arc<Batch>, boundary: Boundary, generation: Arc<Generation>) -> Result<Decided, Error> {
+    /// Decides a batch: on the partition's lane, and beside it where a record must be blamed. What its stages set in `states` counts
+    /// once the batch is taken on ([`States::keep`]).
+    pub async fn decide(
+        &self,
+        batch: Arc<Batch>,
+        boundary: Boundary,
+        generation: Arc<Generation>,
+        states: &States,
+    ) -> Result<Decided, Error> {
         let lane = &self.lanes[batch.partition() as usize % self.lanes.len()];
         let (reply, answer) = oneshot::channel();
         let waits = generation.waits();
-        let job = Job { batch: batch.clone(), boundary, generation: generation.clone(), reply };
+        let job = Job { batch: batch.clone(), boundary, generation: generation.clone(), states: states.clone(), reply };
         lane.hand_over(job, waits).await.map_err(Error::Fatal)?;
         match answer.await.map_err(|_| ended("a worker"))? {
             Err(Failure::Chain(failed @ transform::Error::Blame { .. })) => {
                 tracing::debug!(%failed, records = batch.rows(), "searching a batch for the record to blame");
-                blame(batch, boundary, generation, Some(failed)).await
+                blame(batch, boundary, generation, states.clone(), Some(failed)).await
             }
             other => other.map_err(Error::from),
         }
     }
 }
 
-/// Decides one batch on a thread of its own, with a fresh chain.
+/// Decides one batch on a thread of its own, with a fresh chain. Its stages find no state, and what they set is thrown away.
 pub async fn decide_alone(batch: Arc<Batch>, boundary: Boundary, generation: Arc<Generation>) -> Result<Decided, Error> {
-    blame(batch, boundary, generation, None).await
+    blame(batch, boundary, generation, States::default(), None).await
 }
 
 async fn blame(
     batch: Arc<Batch>,
     boundary: Boundary,
     generation: Arc<Generation>,
+    states: States,
     failed: Option<transform::Error>,
 ) -> Result<Decided, Error> {
     let searched = on_own_thread("blame", move || {
         let began = Instant::now();
         let mut chain = generation.chain().map_err(Failure::Chain)?;
-        let transformed = transform::blame(&mut chain, &batch, failed.as_ref()).map_err(Failure::Chain)?;
+        let transformed = transform::blame_with(&mut chain, &mut states.lend(), &batch, failed.as_ref()).map_err(Failure::Chain)?;
         bind(transformed, batch, boundary, generation, began)
     });
     searched.await?.map_err(Error::from)
@@ -167,7 +179,7 @@ struct Worker {
 }
 
 impl Work<Job> for Worker {
-    fn run(&mut self, Job { batch, boundary, generation, reply }: Job) {
+    fn run(&mut self, Job { batch, boundary, generation, states, reply }: Job) {
         let number = generation.number;
         let mut chain = match self.chains.remove(&number).map_or_else(|| generation.chain(), Ok) {
             Ok(chain) => chain,
@@ -176,7 +188,7 @@ impl Work<Job> for Worker {
                 return;
             }
         };
-        let _ = reply.send(decide(&mut chain, batch, boundary, generation));
+        let _ = reply.send(decide(&mut chain, &states, batch, boundary, generation));
         if self.chains.len() >= CHAINS_MAX {
             self.chains.clear();
         }
@@ -184,9 +196,15 @@ impl Work<Job> for Worker {
     }
 }
 
-fn decide(chain: &mut Chain, batch: Arc<Batch>, boundary: Boundary, generation: Arc<Generation>) -> Result<Decided, Failure> {
+fn decide(
+    chain: &mut Chain,
+    states: &States,
+    batch: Arc<Batch>,
+    boundary: Boundary,
+    generation: Arc<Generation>,
+) -> Result<Decided, Failure> {
     let began = Instant::now();
-    let transformed = chain.process(&batch).map_err(Failure::Chain)?;
+    let transformed = chain.process_with(&mut states.lend(), &batch).map_err(Failure::Chain)?;
     bind(transformed, batch, boundary, generation, began)
 }
 
@@ -246,6 +264,7 @@ fn bind(
         outcomes: transformed.outcomes,
         stages: transformed.stages,
         batch,
+        state: StateChanges::new(),
         boundary,
         generation,
         bound,

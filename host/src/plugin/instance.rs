@@ -17,6 +17,7 @@ use super::engine::Bounds;
 use super::load::Plugin;
 use super::outcome;
 use super::sandbox::{Call, Ctx, Interrupted};
+use super::state::StageState;
 use super::{CallError, FieldsOutcome, Incoming, InstanceConfig, MessageOutcome, World};
 use crate::record::{Column, Contract};
 
@@ -133,6 +134,11 @@ impl Instance {
     /// Whether the guest has grown so far that a fresh instance should take its place between two batches.
     pub fn wants_recycling(&self) -> bool {
         self.memory_bytes() > self.watermark_bytes
+    }
+
+    /// Exchanges what the guest reads and sets by key: lent before a call, taken back after it, also after a trap.
+    pub fn swap_state(&mut self, state: &mut StageState) {
+        std::mem::swap(&mut self.store.data_mut().state, state);
     }
 
     /// Runs a `fields` plugin over `rows` rows; `columns` in the order of `contract.reads`.

@@ -17,6 +17,7 @@ mod origin;
 mod outcome;
 mod outline;
 mod sandbox;
+mod state;
 mod wasi_io;
 
 use std::collections::BTreeMap;
@@ -29,6 +30,7 @@ pub use compile::{Compiler, child as compile_as_child};
 pub use engine::{Engine, EngineError};
 pub use instance::{Instance, StartError};
 pub use load::{LoadError, Plugin};
+pub use state::{Entries, StageState, States};
 
 pub use grants::Granted;
 

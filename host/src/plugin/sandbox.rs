@@ -19,6 +19,7 @@ use super::InstanceConfig;
 use super::bindings::v0_1::{CONFIG, ConfigError, LOGGING, LOOKUP, LogLevel, STATE, StateEntry};
 use super::http::Hooks;
 use super::log::{Log, Stdio};
+use super::state::StageState;
 use super::wasi_io::{self, CoarseClock, Io};
 use crate::config::plan::Limits;
 use crate::record::{Column, Field};
@@ -35,6 +36,9 @@ pub(super) struct Ctx {
     pub(super) log: Log,
     pub(super) used: Used,
     pub(super) call: Call,
+    /// Lent for a call; of the partition whose records it is given.
+    pub(super) state: StageState,
+    pub(super) state_bytes_max: u64,
 }
 
 impl Ctx {
@@ -70,6 +74,8 @@ impl Ctx {
             log,
             used: Used { limits: *limits, memory_bytes: 0, table_elements: 0 },
             call: Call::default(),
+            state: StageState::default(),
+            state_bytes_max: limits.state_bytes,
         })
     }
 
@@ -226,14 +232,17 @@ pub(super) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Ctx>>
         },
     )?;
 
-    let absent = |what: &str| format!("{what} is not available in this version of the host");
     let mut state = linker.instance(STATE)?;
-    state.func_wrap("get", move |_: StoreContextMut<'_, Ctx>, (_,): (Vec<Vec<u8>>,)| {
-        Ok((Err::<Vec<Option<Vec<u8>>>, _>(absent("state")),))
+    state.func_wrap("get", |mut store: StoreContextMut<'_, Ctx>, (keys,): (Vec<Vec<u8>>,)| {
+        Ok((Ok::<_, String>(store.data_mut().state.read(&keys)),))
     })?;
-    state.func_wrap("set", move |_: StoreContextMut<'_, Ctx>, (_,): (Vec<StateEntry>,)| Ok((Err::<(), _>(absent("state")),)))?;
-    linker.instance(LOOKUP)?.func_wrap("get", move |_: StoreContextMut<'_, Ctx>, _: (String, Vec<String>, Vec<Field>)| {
-        Ok((Err::<Vec<Column>, _>(absent("lookup")),))
+    state.func_wrap("set", |mut store: StoreContextMut<'_, Ctx>, (entries,): (Vec<StateEntry>,)| {
+        let entries = entries.into_iter().map(|entry| (entry.key, entry.value)).collect();
+        let ctx = store.data_mut();
+        Ok((ctx.state.set(entries, ctx.state_bytes_max),))
+    })?;
+    linker.instance(LOOKUP)?.func_wrap("get", |_: StoreContextMut<'_, Ctx>, _: (String, Vec<String>, Vec<Field>)| {
+        Ok((Err::<Vec<Column>, _>("lookup is not available in this version of the host".to_owned()),))
     })?;
     Ok(linker)
 }

@@ -69,7 +69,12 @@ fn migrate(connection: &Connection, path: &Path) -> Result<(), Error> {
     let pragma = |name: &str| connection.query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, i32>(0));
     let (application, version) = (pragma("application_id")?, pragma("user_version")?);
     match (application, version) {
-        (APPLICATION_ID, SCHEMA_VERSION) => Ok(()),
+        (APPLICATION_ID, SCHEMA_VERSION) => {
+            // Tables that came since it was made.
+            let added = SCHEMA.replace("CREATE TABLE ", "CREATE TABLE IF NOT EXISTS ");
+            let added = added.replace("CREATE UNIQUE INDEX ", "CREATE UNIQUE INDEX IF NOT EXISTS ");
+            Ok(connection.execute_batch(&format!("BEGIN IMMEDIATE; {added} COMMIT;"))?)
+        }
         (0, 0) => {
             let stamp = format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION};");
             Ok(connection.execute_batch(&format!("BEGIN IMMEDIATE; {SCHEMA} {stamp} COMMIT;"))?)

@@ -47,6 +47,15 @@ CREATE TABLE chunks (
 );
 CREATE UNIQUE INDEX chunks_by_offset ON chunks (partition, base);
 
+-- What stages keep by key, as of the partition's position.
+CREATE TABLE state (
+    partition       INTEGER NOT NULL REFERENCES partitions,
+    stage           TEXT    NOT NULL,
+    "key"           BLOB    NOT NULL,
+    value           BLOB    NOT NULL,
+    PRIMARY KEY (partition, stage, "key")
+) WITHOUT ROWID;
+
 -- Every boundary under which a record still held was decided.
 CREATE TABLE boundaries (
     partition       INTEGER NOT NULL REFERENCES partitions,

@@ -6,6 +6,7 @@
 pub mod embedded;
 pub mod figures;
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -95,6 +96,12 @@ pub struct DeadLetter {
     pub host: String,
 }
 
+/// What a partition's stages keep by key (delivery §9), by stage.
+pub type StoredState = BTreeMap<String, BTreeMap<Vec<u8>, Vec<u8>>>;
+
+/// What is set and, with `None`, removed of it.
+pub type StateChanges = BTreeMap<String, BTreeMap<Vec<u8>, Option<Vec<u8>>>>;
+
 /// One settled stretch of a partition, saved in one step.
 #[derive(Clone)]
 pub struct Save {
@@ -102,6 +109,8 @@ pub struct Save {
     /// The offsets that this save settles; dead letters in it that are not listed again are removed.
     pub settled: Range<i64>,
     pub dead_letters: Vec<DeadLetter>,
+    /// What the calls over these records have set.
+    pub state: StateChanges,
     /// Writes of sinks that live in the topic's own store, to be in the same transaction. Empty unless [`Topic::joins`].
     pub with: Vec<store::Write>,
 }
@@ -233,4 +242,7 @@ pub trait Consumer: Send {
 pub trait Saver: Send + Sync {
     /// Durable when it returns. A save for a partition that this host no longer holds is refused with [`Error::Fenced`].
     async fn save(&self, partition: u32, save: Save) -> Result<(), Error>;
+
+    /// What the stages of an assigned partition have kept, as of its position.
+    async fn state(&self, partition: u32) -> Result<StoredState, Error>;
 }

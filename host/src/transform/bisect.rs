@@ -14,6 +14,9 @@ pub trait Calls {
 
     fn call(&mut self, rows: Range<usize>) -> Result<Self::Outcome, CallError>;
 
+    /// The outcome counts, and with it what the call has set in the stage's state: later calls see that.
+    fn keep(&mut self, _outcome: &mut Self::Outcome) {}
+
     /// The next call meets a fresh instance.
     fn renew(&mut self);
 }
@@ -42,7 +45,8 @@ pub fn search<C: Calls>(calls: &mut C, rows: usize, whole: Whole) -> Result<Vec<
         let end = (start + largest).min(rows);
         if !failed {
             match calls.call(start..end) {
-                Ok(outcome) => {
+                Ok(mut outcome) => {
+                    calls.keep(&mut outcome);
                     parts.push(Part::Done(start..end, outcome));
                     start = end;
                     continue;
@@ -66,12 +70,14 @@ pub fn search<C: Calls>(calls: &mut C, rows: usize, whole: Whole) -> Result<Vec<
                 Err(_) => failing = middle,
             }
         }
-        if let Some(outcome) = passed {
+        if let Some(mut outcome) = passed {
+            calls.keep(&mut outcome);
             parts.push(Part::Done(start..passing, outcome));
         }
         calls.renew();
         match calls.call(passing..passing + 1) {
-            Ok(outcome) => {
+            Ok(mut outcome) => {
+                calls.keep(&mut outcome);
                 parts.push(Part::Done(passing..passing + 1, outcome));
                 largest = ((end - start) / 2).max(1);
             }

@@ -15,7 +15,7 @@ use super::project::{Projected, Unfit, absent};
 use super::stage::{StageFactory, StageInstance};
 use super::{Error, StageFigures, Transformed};
 use crate::config::plan::NullValue;
-use crate::plugin::{CallError, FieldsOutcome, Incoming, MessageOutcome};
+use crate::plugin::{CallError, Entries, FieldsOutcome, Incoming, MessageOutcome, StageState, States};
 use crate::record::{Batch, Column, Columns, Message, Rejection, RowOutcome};
 
 /// A chain with instances of its own. Not shared: each worker has one, and so has the search for a record to blame.
@@ -29,6 +29,14 @@ struct Instances {
     factory: Arc<dyn StageFactory>,
     instances: Vec<Option<Box<dyn StageInstance>>>,
     figures: Vec<StageFigures>,
+    /// What the stages keep for the partition of the present batch.
+    states: Vec<StageState>,
+}
+
+/// An outcome, and what its call has set: nothing counts before the outcome does.
+struct Tried<T> {
+    outcome: T,
+    set: Entries,
 }
 
 /// What to do when a call fails.
@@ -49,7 +57,8 @@ impl Chain {
             instances.push(Some(instance));
         }
         let figures = vec![StageFigures::default(); plan.stages.len()];
-        Ok(Chain { plan, stages: Instances { factory, instances, figures } })
+        let states = vec![StageState::default(); plan.stages.len()];
+        Ok(Chain { plan, stages: Instances { factory, instances, figures, states } })
     }
 
     pub fn plan(&self) -> &Arc<ChainPlan> {
@@ -57,25 +66,51 @@ impl Chain {
     }
 
     /// Runs a batch. A call that fails gives [`Error::Blame`]: the caller hands the batch to [`blame`], beside the worker.
+    /// Stages find no state, and what they set is thrown away.
     pub fn process(&mut self, batch: &Batch) -> Result<Transformed, Error> {
-        self.run(batch, Failing::Stops)
+        self.process_with(&mut States::default(), batch)
     }
 
-    fn run(&mut self, batch: &Batch, failing: Failing) -> Result<Transformed, Error> {
+    /// The same with what the stages keep for the batch's partition. What they set counts once the caller keeps it
+    /// ([`StageState::keep_batch`]); what the batch before set and nobody kept is undone first.
+    pub fn process_with(&mut self, states: &mut States, batch: &Batch) -> Result<Transformed, Error> {
+        self.run(states, batch, Failing::Stops)
+    }
+
+    fn run(&mut self, states: &mut States, batch: &Batch, failing: Failing) -> Result<Transformed, Error> {
         self.stages.figures.fill(StageFigures::default());
         let plan = self.plan.clone();
-        Run { plan: &plan, batch, stages: &mut self.stages, failing, rejected: Vec::new(), parked: Parked::default() }.all()
+        states.values_mut().for_each(StageState::drop_batch);
+        self.stages.states = plan.stages.iter().map(|stage| states.remove(stage).unwrap_or_default()).collect();
+        let run =
+            Run { plan: &plan, batch, stages: &mut self.stages, failing, rejected: Vec::new(), parked: Parked::default() };
+        let transformed = run.all();
+        states.extend(plan.stages.iter().cloned().zip(std::mem::take(&mut self.stages.states)));
+        if transformed.is_err() {
+            states.values_mut().for_each(StageState::drop_batch);
+        }
+        transformed
     }
 }
 
 /// Runs a batch of which a call failed: the records to blame are rejected, and the rest goes on, in order. The chain has
 /// instances of its own, so that the worker goes on meanwhile. `failed`, if known, is what [`Chain::process`] gave, and saves a call.
 pub fn blame(chain: &mut Chain, batch: &Batch, failed: Option<&Error>) -> Result<Transformed, Error> {
+    blame_with(chain, &mut States::default(), batch, failed)
+}
+
+/// The same with what the stages keep for the batch's partition: only calls whose outcome counts change it.
+pub fn blame_with(
+    chain: &mut Chain,
+    states: &mut States,
+    batch: &Batch,
+    failed: Option<&Error>,
+) -> Result<Transformed, Error> {
     let known = match failed {
         Some(Error::Blame { stage, .. }) => chain.plan.stages.iter().position(|name| name == stage),
         Some(Error::Retry { .. }) | None => None,
     };
-    chain.run(batch, Failing::IsSearched { known })
+    chain.run(states, batch, Failing::IsSearched { known })
 }
 
 impl Instances {
@@ -83,13 +118,16 @@ impl Instances {
         &mut self,
         stage: usize,
         call: impl FnOnce(&mut dyn StageInstance) -> Result<T, CallError>,
-    ) -> Result<T, CallError> {
+    ) -> Result<Tried<T>, CallError> {
         let begun = Instant::now();
         let mut instance = match self.instances[stage].take() {
             Some(instance) => instance,
             None => self.factory.instance(stage).map_err(CallError::Retry)?,
         };
+        instance.swap_state(&mut self.states[stage]);
         let result = call(&mut *instance);
+        instance.swap_state(&mut self.states[stage]);
+        let set = self.states[stage].take_call();
         let figures = &mut self.figures[stage];
         figures.calls += 1;
         figures.nanos += begun.elapsed().as_nanos() as u64;
@@ -104,7 +142,12 @@ impl Instances {
             // After a trap the whole store is dead.
             Err(_) => figures.traps += 1,
         }
-        result
+        result.map(|outcome| Tried { outcome, set })
+    }
+
+    /// The outcome of a call counts, and what it set.
+    fn keep<T>(&mut self, stage: usize, tried: &mut Tried<T>) {
+        self.states[stage].keep_call(std::mem::take(&mut tried.set));
     }
 }
 
@@ -250,7 +293,7 @@ impl Run<'_> {
                 let reads: Vec<&Column> = stage.reads.iter().filter_map(|read| living.columns[read.slot].as_ref()).collect();
                 let mut calls = FieldsCalls { stages: self.stages, stage: stage.stage, reads: &reads, rows };
                 match self.failing {
-                    Failing::Stops => calls.call(0..rows).map_err(|error| blamed(name, error))?,
+                    Failing::Stops => kept(calls.call(0..rows), &mut calls).map_err(|error| blamed(name, error))?,
                     Failing::IsSearched { known } => {
                         let parts = search(&mut calls, rows, whole(known, stage.stage)).map_err(|error| blamed(name, error))?;
                         join_fields(parts, empty_writes(segment, stage)).map_err(|error| blamed(name, error))?
@@ -347,14 +390,16 @@ impl Run<'_> {
         let name = &self.plan.stages[stage];
         let mut calls = MessagesCalls { stages: self.stages, stage, incoming };
         let known = match self.failing {
-            Failing::Stops => return calls.call(0..incoming.len()).map_err(|error| blamed(name, error)),
+            Failing::Stops => {
+                return kept(calls.call(0..incoming.len()), &mut calls).map_err(|error| blamed(name, error));
+            }
             Failing::IsSearched { known } => known,
         };
         let parts = search(&mut calls, incoming.len(), whole(known, stage)).map_err(|error| blamed(name, error))?;
         let mut outcomes = Vec::with_capacity(incoming.len());
         for part in parts {
             match part {
-                Part::Done(_, mut some) => outcomes.append(&mut some),
+                Part::Done(_, mut some) => outcomes.append(&mut some.outcome),
                 Part::Blamed(_, error) => outcomes.push(MessageOutcome::Reject(error.to_string())),
             }
         }
@@ -443,11 +488,11 @@ fn empty_writes(segment: &Segment, stage: &FieldsStage) -> Vec<Column> {
 }
 
 /// Puts the outcomes of several calls together, as if it had been one.
-fn join_fields(parts: Vec<Part<FieldsOutcome>>, columns: Vec<Column>) -> Result<FieldsOutcome, CallError> {
+fn join_fields(parts: Vec<Part<Tried<FieldsOutcome>>>, columns: Vec<Column>) -> Result<FieldsOutcome, CallError> {
     let mut joined = FieldsOutcome { columns, ..FieldsOutcome::default() };
     for part in parts {
         match part {
-            Part::Done(rows, outcome) => {
+            Part::Done(rows, Tried { outcome, .. }) => {
                 let base = rows.start as u32;
                 for (column, more) in joined.columns.iter_mut().zip(&outcome.columns) {
                     if !column.append(more) {
@@ -468,6 +513,13 @@ fn join_fields(parts: Vec<Part<FieldsOutcome>>, columns: Vec<Column>) -> Result<
     Ok(joined)
 }
 
+/// The outcome of the only call, which counts.
+fn kept<C: Calls<Outcome = Tried<T>>, T>(tried: Result<Tried<T>, CallError>, calls: &mut C) -> Result<T, CallError> {
+    let mut tried = tried?;
+    calls.keep(&mut tried);
+    Ok(tried.outcome)
+}
+
 struct FieldsCalls<'a> {
     stages: &'a mut Instances,
     stage: usize,
@@ -476,9 +528,9 @@ struct FieldsCalls<'a> {
 }
 
 impl Calls for FieldsCalls<'_> {
-    type Outcome = FieldsOutcome;
+    type Outcome = Tried<FieldsOutcome>;
 
-    fn call(&mut self, rows: Range<usize>) -> Result<FieldsOutcome, CallError> {
+    fn call(&mut self, rows: Range<usize>) -> Result<Tried<FieldsOutcome>, CallError> {
         let count = rows.len() as u32;
         if rows == (0..self.rows) {
             return self.stages.call(self.stage, |instance| instance.process_fields(count, self.reads));
@@ -486,6 +538,10 @@ impl Calls for FieldsCalls<'_> {
         let columns: Vec<Column> = self.reads.iter().map(|column| column.slice(rows.clone())).collect();
         let columns: Vec<&Column> = columns.iter().collect();
         self.stages.call(self.stage, |instance| instance.process_fields(count, &columns))
+    }
+
+    fn keep(&mut self, tried: &mut Tried<FieldsOutcome>) {
+        self.stages.keep(self.stage, tried);
     }
 
     fn renew(&mut self) {
@@ -500,15 +556,19 @@ struct MessagesCalls<'a> {
 }
 
 impl Calls for MessagesCalls<'_> {
-    type Outcome = Vec<MessageOutcome>;
+    type Outcome = Tried<Vec<MessageOutcome>>;
 
-    fn call(&mut self, rows: Range<usize>) -> Result<Vec<MessageOutcome>, CallError> {
+    fn call(&mut self, rows: Range<usize>) -> Result<Tried<Vec<MessageOutcome>>, CallError> {
         let incoming = &self.incoming[rows];
-        let outcomes = self.stages.call(self.stage, |instance| instance.process_messages(incoming))?;
-        match outcomes.len() == incoming.len() {
-            true => Ok(outcomes),
-            false => Err(CallError::Malformed(format!("{} outcomes for {} messages", outcomes.len(), incoming.len()))),
+        let tried = self.stages.call(self.stage, |instance| instance.process_messages(incoming))?;
+        match tried.outcome.len() == incoming.len() {
+            true => Ok(tried),
+            false => Err(CallError::Malformed(format!("{} outcomes for {} messages", tried.outcome.len(), incoming.len()))),
         }
+    }
+
+    fn keep(&mut self, tried: &mut Tried<Vec<MessageOutcome>>) {
+        self.stages.keep(self.stage, tried);
     }
 
     fn renew(&mut self) {

@@ -14,7 +14,7 @@ mod time;
 mod write_back;
 
 pub use bisect::{Calls, Part, Whole, search};
-pub use chain::{Chain, blame};
+pub use chain::{Chain, blame, blame_with};
 pub use input::Input;
 pub use kinds::write_json;
 pub use plan::{ChainPlan, PlanError};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::StageContract;
-use crate::plugin::{CallError, FieldsOutcome, Incoming, Instance, InstanceConfig, MessageOutcome, Plugin, World};
+use crate::plugin::{CallError, FieldsOutcome, Incoming, Instance, InstanceConfig, MessageOutcome, Plugin, StageState, World};
 use crate::record::Column;
 
 /// A started plugin. Its outcomes are checked: row counts, kinds, ends, UTF-8 and row numbers are as the contract says.
@@ -14,6 +14,9 @@ pub trait StageInstance: Send {
 
     /// One outcome per message, in order.
     fn process_messages(&mut self, messages: &[Incoming]) -> Result<Vec<MessageOutcome>, CallError>;
+
+    /// Exchanges what the plugin keeps by key: lent before a call, taken back after it.
+    fn swap_state(&mut self, _state: &mut StageState) {}
 
     /// Linear memory, bytes.
     fn memory_bytes(&self) -> u64;
@@ -39,6 +42,10 @@ impl StageInstance for Instance {
 
     fn process_messages(&mut self, messages: &[Incoming]) -> Result<Vec<MessageOutcome>, CallError> {
         Instance::process_messages(self, messages)
+    }
+
+    fn swap_state(&mut self, state: &mut StageState) {
+        Instance::swap_state(self, state);
     }
 
     fn memory_bytes(&self) -> u64 {

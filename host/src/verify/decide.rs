@@ -7,11 +7,11 @@ use std::sync::Arc;
 use super::evidence::{Error, Topic};
 use crate::config::plan::{PluginPath, SinkAddress, SinkPlan, StagePlan};
 use crate::pipeline::Bindings;
-use crate::plugin::{Engine, InstanceConfig, component_path};
+use crate::plugin::{Engine, InstanceConfig, States, component_path};
 use crate::record::{Batch, RowOutcome};
 use crate::sink::{Emitted, Rows, bind};
 use crate::topic::{Boundary, GenerationContent};
-use crate::transform::{self, Chain, ChainPlan, Stage, Stages, Transformed, blame};
+use crate::transform::{self, Chain, ChainPlan, Stage, Stages, Transformed, blame_with};
 
 /// Generations that are kept ready.
 const READY_MAX: usize = 3;
@@ -130,10 +130,14 @@ impl Decider {
 
 impl Code {
     fn decide(&mut self, sinks: &[SinkPlan], boundary: &Boundary, batch: &Batch) -> Result<Decided, String> {
-        let processed = match self.chain.process(batch) {
-            Err(failed @ transform::Error::Blame { .. }) => blame(&mut self.chain, batch, Some(&failed)),
+        let mut states = States::default();
+        let processed = match self.chain.process_with(&mut states, batch) {
+            Err(failed @ transform::Error::Blame { .. }) => blame_with(&mut self.chain, &mut states, batch, Some(&failed)),
             other => other,
         };
+        if let Some((stage, _)) = states.iter().find(|(_, state)| state.was_asked()) {
+            return Err(format!("stage `{stage}` keeps state, and what it held then is not known"));
+        }
         let transformed = processed.map_err(|error| error.to_string())?;
         self.bind(transformed, sinks, boundary, batch)
     }

@@ -5,6 +5,7 @@ mod consumer;
 mod dead_letters;
 mod publisher;
 mod saver;
+mod state;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use rusqlite::{Connection, params};
 
-use super::{Embedded, dead_letters, now_ms};
+use super::{Embedded, dead_letters, now_ms, state};
 use crate::store::{self, Signal, log};
-use crate::topic::{Boundary, Error, Save, Saver};
+use crate::topic::{Boundary, Error, Save, Saver, StoredState};
 
 /// What consumer, its reading thread and its saver share.
 pub(super) struct Assignment {
@@ -66,6 +66,7 @@ impl Saver for EmbeddedSaver {
             dead_letters::settle(connection, log.topic, partition, &save.settled, &save.dead_letters)?;
             let update = "UPDATE partitions SET position = ?2, settled = ?3 WHERE id = ?1";
             connection.prepare_cached(update)?.execute(params![row, position, save.position.next])?;
+            state::write(connection, row, &save.state)?;
             if !known {
                 write_boundaries(connection, row, &save.position.boundaries)?;
             }
@@ -80,6 +81,11 @@ impl Saver for EmbeddedSaver {
         self.assignment.appended.raise();
         self.topic.store.saved().send_modify(|count| *count += 1);
         Ok(())
+    }
+
+    async fn state(&self, partition: u32) -> Result<StoredState, Error> {
+        let row = self.topic.log.partitions.get(partition as usize).copied().unwrap_or(-1);
+        Ok(self.topic.store.read(move |connection| state::read(connection, row)).await?)
     }
 }
 

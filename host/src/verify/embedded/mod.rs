@@ -160,7 +160,7 @@ impl Topic for EmbeddedTopic {
             let kept = statement.query_map(params![topic, partition, range.start, range.end], letter)?;
             let kept: Vec<_> = kept.collect::<Result<_, _>>()?;
             let select = r#"SELECT "offset", resolution FROM receipts
-                WHERE topic = ?1 AND partition = ?2 AND "offset" >= ?3 AND "offset" < ?4"#;
+                WHERE topic = ?1 AND partition = ?2 AND "offset" >= ?3 AND "offset" < ?4 AND resolution ->> '$.how' <> 'replaying'"#;
             let mut statement = connection.prepare_cached(select)?;
             let read = |row: &Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?));
             let resolved = statement.query_map(params![topic, partition, range.start, range.end], read)?;

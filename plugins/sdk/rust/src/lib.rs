@@ -38,6 +38,7 @@ mod fields;
 mod log;
 mod messages;
 mod settings;
+pub mod state;
 mod writers;
 
 pub use columns::{Boolean, Bytes, Column, Float, Int, Json, Kind, Text, Timestamp};
@@ -54,7 +55,7 @@ pub mod prelude {
     pub use crate::wit::Failure;
     pub use crate::wit::messages::{Header, Incoming, Message, Outcome};
     pub use crate::{Boolean, Bytes, Date, Float, Int, Json, Text, Timestamp};
-    pub use crate::{Decision, Decisions, Fields, Messages, NoSettings, Rejection};
+    pub use crate::{Decision, Decisions, Fields, Messages, NoSettings, Rejection, state};
     pub use crate::{debug, error, fields, info, messages, warn};
 }
 
