@@ -96,7 +96,8 @@ fn lines() -> Vec<String> {
 fn nothing_is_counted_twice_or_forgotten_over_kills_and_swaps_and_poison_counts_nothing() {
     let scene = Scene::new(&lines());
     // Every time with another build.
-    let points = ["after-chain", "before-save", "after-save", "before-dead-letter", "after-dead-letter", "after-poll", "after-save"];
+    let points =
+        ["after-chain", "before-save", "after-save", "before-dead-letter", "after-dead-letter", "after-poll", "after-save"];
     for (number, point) in (1..).zip(points) {
         let crashing = scene.pipeline.clone().env("TIDEMILL_CRASH_AT", &format!("{point}:{}", 1 + number % 2));
         let mut host = crashing.start("run", &[]);
@@ -110,7 +111,10 @@ fn nothing_is_counted_twice_or_forgotten_over_kills_and_swaps_and_poison_counts_
     scene.assert_counted();
     let store = scene.store();
     assert!(store.generations().len() > 3, "the plugin was swapped: {}", store.generations().len());
-    assert_eq!(store.dead_letters().values().filter(|letter| letter.reason.contains("told to trap")).count(), LINES / LINES_A_TRAP);
+    assert_eq!(
+        store.dead_letters().values().filter(|letter| letter.reason.contains("told to trap")).count(),
+        LINES / LINES_A_TRAP
+    );
 
     // What state led to cannot be decided again: it is said, and nothing is called wrong.
     let answer = scene.pipeline.ask(&["verify"], &[]).ok();
@@ -124,7 +128,8 @@ fn nothing_is_counted_twice_or_forgotten_over_kills_and_swaps_and_poison_counts_
 fn state_is_bounded_and_what_goes_beyond_is_told_with_a_way_out() {
     // All of one name: what is counted is one entry.
     let what = |number| if number < 20 { "hoard" } else { "keep" };
-    let lines: Vec<String> = (0..40).map(|number| format!(r#"{{"number":{number},"name":"n","do":"{}"}}"#, what(number))).collect();
+    let lines: Vec<String> =
+        (0..40).map(|number| format!(r#"{{"number":{number},"name":"n","do":"{}"}}"#, what(number))).collect();
     let scene = Scene::new(&lines);
     let bounded = scene.pipeline.clone().set("stage.tally.limits.state=6 KiB").set("topic.partitions=1");
     bounded.run_until_idle().ok();

@@ -205,7 +205,7 @@ pub struct LimitsFile {
     /// CPU time of one call, 1ms to 10m.
     #[schemars(extend("default" = defaults::BATCH_TIME))]
     pub batch_time: Option<Written<HumanDuration>>,
-    /// What the plugin may keep by key in each partition: keys, values and 32 bytes for each entry.
+    /// What the plugin may keep by key in each partition, 1 KiB to 64 MiB: keys, values and 32 bytes for each entry.
     #[schemars(extend("default" = defaults::STATE))]
     pub state: Option<Written<HumanSize>>,
     /// What one call may return, or hand to the host in one piece, 64 KiB to 1 GiB.

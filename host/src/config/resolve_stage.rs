@@ -21,7 +21,7 @@ impl Resolver<'_> {
         let mut limits = Limits::default();
         self.size("memory", written.memory, 64 * KIB, 4 * GIB, &mut limits.memory_bytes);
         self.size("stack", written.stack, 16 * KIB, MIB, &mut limits.stack_bytes);
-        self.size("state", written.state, 0, 64 * MIB, &mut limits.state_bytes);
+        self.size("state", written.state, KIB, 64 * MIB, &mut limits.state_bytes);
         self.size("output", written.output, 64 * KIB, GIB, &mut limits.output_bytes);
         self.size("compile-memory", written.compile_memory, 64 * MIB, 64 * GIB, &mut limits.compile_memory_bytes);
         self.time("batch-time", written.batch_time, "1ms", "10m", &mut limits.batch_time);

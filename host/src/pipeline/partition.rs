@@ -266,7 +266,14 @@ impl Settle<'_> {
         }
         crash::point("before-boundary");
         let position = Position { reach: self.ahead(end), boundaries, ..self.position.clone() };
-        self.save_patiently(Save { position, settled: next..next, dead_letters: Vec::new(), state: StateChanges::new(), with: Vec::new() }).await?;
+        self.save_patiently(Save {
+            position,
+            settled: next..next,
+            dead_letters: Vec::new(),
+            state: StateChanges::new(),
+            with: Vec::new(),
+        })
+        .await?;
         crash::point("after-boundary");
         Ok(())
     }
@@ -381,7 +388,14 @@ impl Settle<'_> {
             return Ok(());
         }
         let position = Position { reach, boundaries: self.boundaries(next), ..self.position.clone() };
-        self.save_patiently(Save { position, settled: next..next, dead_letters: Vec::new(), state: StateChanges::new(), with: Vec::new() }).await
+        self.save_patiently(Save {
+            position,
+            settled: next..next,
+            dead_letters: Vec::new(),
+            state: StateChanges::new(),
+            with: Vec::new(),
+        })
+        .await
     }
 }
 

@@ -14,8 +14,8 @@ use super::lane::{Lane, Work};
 use super::states::States;
 use crate::record::{Batch, Columns, RowOutcome};
 use crate::sink::{Bound, Emitted};
-use crate::topic::{Boundary, StateChanges};
 use crate::topic::figures::Tallies;
+use crate::topic::{Boundary, StateChanges};
 use crate::transform::{self, Chain, StageFigures, Transformed};
 
 /// A batch whose records are all decided and bound for every sink.
@@ -133,7 +133,8 @@ async fn blame(
     let searched = on_own_thread("blame", move || {
         let began = Instant::now();
         let mut chain = generation.chain().map_err(Failure::Chain)?;
-        let transformed = transform::blame_with(&mut chain, &mut states.lend(), &batch, failed.as_ref()).map_err(Failure::Chain)?;
+        let transformed =
+            transform::blame_with(&mut chain, &mut states.lend(), &batch, failed.as_ref()).map_err(Failure::Chain)?;
         bind(transformed, batch, boundary, generation, began)
     });
     searched.await?.map_err(Error::from)

@@ -84,9 +84,7 @@ impl StageState {
 
     /// Bytes of all with these entries set.
     fn with(&self, entries: &Entries) -> u64 {
-        entries.iter().fold(self.call.bytes, |bytes, (key, value)| {
-            bytes + size(key, value.as_deref()) - size(key, self.get(key))
-        })
+        entries.iter().fold(self.call.bytes, |bytes, (key, value)| bytes + size(key, value.as_deref()) - size(key, self.get(key)))
     }
 
     /// Takes what the last call has set, to be given to [`StageState::keep_call`] if it counts.

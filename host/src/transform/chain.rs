@@ -82,8 +82,7 @@ impl Chain {
         let plan = self.plan.clone();
         states.values_mut().for_each(StageState::drop_batch);
         self.stages.states = plan.stages.iter().map(|stage| states.remove(stage).unwrap_or_default()).collect();
-        let run =
-            Run { plan: &plan, batch, stages: &mut self.stages, failing, rejected: Vec::new(), parked: Parked::default() };
+        let run = Run { plan: &plan, batch, stages: &mut self.stages, failing, rejected: Vec::new(), parked: Parked::default() };
         let transformed = run.all();
         states.extend(plan.stages.iter().cloned().zip(std::mem::take(&mut self.stages.states)));
         if transformed.is_err() {
@@ -100,12 +99,7 @@ pub fn blame(chain: &mut Chain, batch: &Batch, failed: Option<&Error>) -> Result
 }
 
 /// The same with what the stages keep for the batch's partition: only calls whose outcome counts change it.
-pub fn blame_with(
-    chain: &mut Chain,
-    states: &mut States,
-    batch: &Batch,
-    failed: Option<&Error>,
-) -> Result<Transformed, Error> {
+pub fn blame_with(chain: &mut Chain, states: &mut States, batch: &Batch, failed: Option<&Error>) -> Result<Transformed, Error> {
     let known = match failed {
         Some(Error::Blame { stage, .. }) => chain.plan.stages.iter().position(|name| name == stage),
         Some(Error::Retry { .. }) | None => None,
