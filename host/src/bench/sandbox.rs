@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::{chain, median, thread_time};
 use crate::config::plan::{Limits, NullValue};
 use crate::pipeline::generation::Generation;
+use crate::pipeline::states::States;
 use crate::pipeline::worker::Workers;
 use crate::plugin::{Engine, InstanceConfig, Plugin, build_directory};
 use crate::record::{Batch, RecordRef};
@@ -115,7 +116,8 @@ fn neighbours(plugin: &Arc<Plugin>, time: Duration) -> Result<(Spread, Spread), 
     let workers = Workers::start(1, 4).map_err(|error| error.to_string())?;
     let decide = async |partition: u32, tasks: &[&str]| {
         let boundary = Boundary { first: 0, generation: 1, time: 0 };
-        let decided = workers.decide(Arc::new(batch_of(partition, tasks)), boundary, generation.clone()).await;
+        let decided =
+            workers.decide(Arc::new(batch_of(partition, tasks)), boundary, generation.clone(), &States::default()).await;
         decided.map(drop).map_err(|error| error.to_string())
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(|error| error.to_string())?;
