@@ -152,6 +152,7 @@ pub trait Sink: Send + Sync {
     fn bind(&self, emitted: &Emitted<'_>) -> Result<Bound, Vec<BindRejection>>;
 
     /// The write as part of a transaction of `store`, when this sink lives there; `Err` gives the rows back.
+    #[allow(clippy::result_large_err, reason = "the rows are handed back as they came, once per batch")]
     fn join(&self, store: &store::Store, bound: Bound) -> Result<store::Write, Bound>;
 
     /// Writes and confirms, durable when it returns. Idempotent for tables. Records that the server refuses for their own
