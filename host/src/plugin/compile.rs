@@ -30,7 +30,7 @@ const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 const REASON_BYTES: u64 = 4096;
 pub(super) const CODE_BYTES_MAX: u64 = 1 << 30;
 /// The stream goes first.
-const NICENESS: i32 = 10;
+const NICENESS: i32 = 5;
 
 /// Where plugins are compiled.
 #[derive(Clone, Debug)]
