@@ -1,12 +1,20 @@
 //! The status API: who is answered, what may be changed by whom, and what is told.
 
+#[path = "status/connections.rs"]
+mod connections;
 #[path = "status/figures.rs"]
 mod figures;
 #[path = "support/http.rs"]
 mod http;
+#[path = "status/letters.rs"]
+mod letters;
+#[path = "status/lines.rs"]
+mod lines;
 #[path = "support/running.rs"]
 #[allow(dead_code, reason = "each class of test uses a part of it")]
 mod running;
+#[path = "status/shown.rs"]
+mod shown;
 mod support;
 
 use std::collections::BTreeSet;
@@ -19,14 +27,16 @@ use serde_json::{Value, json};
 use tidemill::record::Place;
 use tidemill::status::api::{self, Listen, Server};
 use tidemill::status::metrics::METRICS;
+use tidemill::status::samples::{Followed, StageDetail};
 use tidemill::status::token::Token;
-use tidemill::status::{Control, PartitionStatus, Reporter, Run, SinkStatus, SourceStatus, StageStatus, WriteTimes};
-use tidemill::topic::{DeadLetter, Figures};
+use tidemill::status::view::Showing;
+use tidemill::status::{Control, PartitionStatus, Pinned, Reporter, Run, SinkStatus, SourceStatus, StageStatus, WriteTimes};
+use tidemill::topic::{DeadLetter, Figures, ReasonCount};
 
 use http::{Answer, get, post, raw};
 use support::{PATIENCE, root, wait_for};
 
-const READS: [&str; 11] = [
+const READS: [&str; 17] = [
     "/",
     "/page/style.css",
     "/page/app.js",
@@ -38,14 +48,21 @@ const READS: [&str; 11] = [
     "/api/runs",
     "/api/dead-letters",
     "/api/logs",
+    "/api/logs/download",
+    "/api/rates",
+    "/api/stages",
+    "/api/samples",
+    "/api/dead-letters/groups",
+    "/api/dead-letters/download",
 ];
-const CHANGES: [&str; 6] = [
+const CHANGES: [&str; 7] = [
     "/api/source/pause",
     "/api/source/resume",
     "/api/source/poll",
     "/api/drain",
     "/api/dead-letters/0/7/replay",
     "/api/dead-letters/0/7/discard",
+    "/api/sinks/users/count",
 ];
 
 /// Remembers what it was asked for; has one dead letter, at 0/7.
@@ -95,8 +112,30 @@ impl Control for Pipeline {
     async fn runs(&self, limit: usize) -> anyhow::Result<Vec<Run>> {
         Ok(vec![Run { id: 3, what: "page 3".to_owned(), records: limit as u64, ..Run::default() }])
     }
-    async fn dead_letters(&self, _: usize) -> anyhow::Result<Vec<DeadLetter>> {
-        Ok(vec![letter()])
+    async fn dead_letters(&self, after: Option<Place>, _: usize) -> anyhow::Result<Vec<DeadLetter>> {
+        Ok(Vec::from_iter(Some(letter()).filter(|letter| after.is_none_or(|after| after < letter.place))))
+    }
+    async fn dead_letter_reasons(&self) -> anyhow::Result<Vec<ReasonCount>> {
+        let DeadLetter { stage, reason, generation, place, write_time, .. } = letter();
+        let generations = [generation; 2];
+        Ok(vec![ReasonCount { stage, reason, count: 1, generations, first: place, last_write_time: write_time }])
+    }
+    async fn rehearse(&self, place: Place) -> anyhow::Result<Option<String>> {
+        self.note(format!("rehearse {}/{}", place.partition, place.offset));
+        Ok(None)
+    }
+    async fn pin(&self, _: Place, _: Option<String>, write: bool) -> anyhow::Result<Pinned> {
+        self.note(format!("pin, written {write}"));
+        anyhow::bail!("the payload is no text")
+    }
+    async fn count_rows(&self, sink: &str) -> anyhow::Result<Option<u64>> {
+        Ok((sink == "users").then_some(7))
+    }
+    async fn stages(&self) -> anyhow::Result<Vec<StageDetail>> {
+        Ok(vec![StageDetail { name: "extract".to_owned(), plugin: "/a/path".to_owned(), ..StageDetail::default() }])
+    }
+    fn samples(&self) -> Followed {
+        Followed::default()
     }
     async fn dead_letter(&self, place: Place) -> anyhow::Result<Option<DeadLetter>> {
         Ok(Some(letter()).filter(|letter| letter.place == place))
@@ -120,8 +159,13 @@ struct Host {
 
 impl Host {
     fn start() -> Host {
+        Host::showing(Showing::default())
+    }
+
+    fn showing(showing: Showing) -> Host {
         let (reporter, pipeline, dir) = (Reporter::default(), Arc::new(Pipeline::default()), tempfile::tempdir().unwrap());
-        let listen = Listen { address: "127.0.0.1:0".parse().unwrap(), names: vec!["mill.example".to_owned()], token: None };
+        let listen =
+            Listen { address: "127.0.0.1:0".parse().unwrap(), names: vec!["mill.example".to_owned()], token: None, showing };
         let server = api::start(listen, dir.path(), reporter.clone(), pipeline.clone(), Default::default()).unwrap();
         Host { server, reporter, pipeline, dir }
     }
@@ -153,7 +197,7 @@ fn with_host(at: SocketAddr, path: &str, hosts: &[&str]) -> u16 {
 fn every_route_answers_to_this_hosts_names_only() {
     let host = Host::start();
     let port = host.at().port();
-    for path in READS.iter().chain(&CHANGES).chain(&["/api/events", "/no/such/route"]) {
+    for path in READS.iter().chain(&CHANGES).chain(&["/api/events", "/api/logs/stream", "/no/such/route"]) {
         for foreign in [
             "evil.example",
             &format!("evil.example:{port}"),
@@ -254,7 +298,7 @@ fn what_a_client_may_send_is_bounded() {
 fn a_bind_beyond_this_machine_needs_a_token_of_ones_own() {
     let dir = tempfile::tempdir().unwrap();
     let start = |token| {
-        let listen = Listen { address: "0.0.0.0:0".parse().unwrap(), names: Vec::new(), token };
+        let listen = Listen { address: "0.0.0.0:0".parse().unwrap(), names: Vec::new(), token, showing: Showing::default() };
         api::start(listen, dir.path(), Reporter::default(), Arc::new(Pipeline::default()), Default::default())
     };
     let refused = start(None).err().expect("it was bound without a token");
@@ -269,12 +313,16 @@ fn a_bind_beyond_this_machine_needs_a_token_of_ones_own() {
 fn dead_letters_and_runs_are_told_and_replayed() {
     let host = Host::start();
     let list = get(host.at(), "/api/dead-letters").json();
+    assert_eq!(list["next"], json!(null));
+    let list = &list["dead-letters"];
     assert_eq!(list[0]["reason"], "no e-mail");
     assert_eq!(list[0]["value-bytes"], 2);
     assert!(list[0].get("record").is_none(), "a list carries whole records");
     let whole = get(host.at(), "/api/dead-letters/0/7").json();
-    let record = json!({ "key": { "text": "k" }, "value": { "base64": "/3s=" }, "headers": [["trace", null]] });
-    assert_eq!(whole["record"], record);
+    let record = &whole["record"];
+    assert_eq!((&record["key"]["text"], &record["value"]["base64"]), (&json!("k"), &json!("/3s=")));
+    assert_eq!(record["headers"], json!([["trace", null]]));
+    assert!(record["value"]["hex"].as_str().unwrap().starts_with("00000000  ff 7b "), "{record}");
     assert_eq!(get(host.at(), "/api/dead-letters/0/8").status, 404);
     assert_eq!(get(host.at(), "/api/dead-letters/0/x").status, 400);
     let replayed = host.change("/api/dead-letters/0/7/replay", "{\"force\": true}").json();

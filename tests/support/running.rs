@@ -45,6 +45,7 @@ impl Pipeline {
     }
 
     /// With more keys at the end of the file.
+    #[allow(dead_code, reason = "each class of test uses a part of it")]
     pub fn and(self, toml: &str) -> Pipeline {
         let text = std::fs::read_to_string(self.file()).expect("read the pipeline") + toml;
         std::fs::write(self.file(), text).expect("write the pipeline");

@@ -1,8 +1,10 @@
-//! `tidemill dead-letters list | show | replay | discard`.
+//! `tidemill dead-letters list | show | replay | discard | pin`.
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
+use anyhow::Context;
 use clap::Subcommand;
 use serde_json::{Value, json};
 
@@ -11,6 +13,7 @@ use super::{Done, Exit, Failure, OrExit, Output, PipelineArgs, Tone, inspect, re
 use crate::pipeline::{self, prepare};
 use crate::record::{Place, escape};
 use crate::status::dead_letter::{ShownBytes, ShownLetter};
+use crate::status::{Control, Pinned};
 use crate::store::Store;
 use crate::topic::embedded::Embedded;
 use crate::topic::{Resolution, Topic};
@@ -57,6 +60,23 @@ enum What {
         /// Also one so old that a newer delete of its key may be forgotten
         #[arg(long)]
         force: bool,
+        /// Only tell what would become of it
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Write one as a [[test]] case into the pipeline file: it expects what the present plugins make of the record
+    #[command(after_help = "Example:\n  tidemill dead-letters pin pipelines/users.toml 0/17 --name \"a user without an e-mail\"")]
+    Pin {
+        #[command(flatten)]
+        pipeline: PipelineArgs,
+        /// Partition and offset
+        place: Spot,
+        /// What the case shows, in a sentence
+        #[arg(long)]
+        name: Option<String>,
+        /// Only show the case
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Remove one for good
     #[command(after_help = "Example:\n  tidemill dead-letters discard pipelines/users.toml 0/17")]
@@ -113,7 +133,10 @@ impl Letters {
 
     fn list(&self, limit: usize) -> Result<Vec<ShownLetter>, Failure> {
         match self {
-            Letters::Host(host) => host.get(&format!("/api/dead-letters?limit={limit}")),
+            Letters::Host(host) => {
+                let mut answer: Value = host.get(&format!("/api/dead-letters?limit={limit}"))?;
+                serde_json::from_value(answer["dead-letters"].take()).context("read the host's answer").or_exit(Exit::Failed)
+            }
             Letters::Ours { topic, .. } => {
                 let letters = block_on(topic.dead_letters(None, limit.min(1_000)))?.or_exit(Exit::Failed)?;
                 Ok(letters.iter().map(ShownLetter::brief).collect())
@@ -123,7 +146,7 @@ impl Letters {
 
     fn get(&self, place: Spot) -> Result<ShownLetter, Failure> {
         match self {
-            Letters::Host(host) => host.get(&format!("/api/dead-letters/{place}")),
+            Letters::Host(host) => host.reveal(&format!("/api/dead-letters/{place}?reveal=true")),
             Letters::Ours { topic, .. } => {
                 let letter = block_on(topic.dead_letter(place.0))?.or_exit(Exit::Failed)?;
                 letter.as_ref().map(ShownLetter::whole).ok_or_else(|| missing(place))
@@ -132,24 +155,44 @@ impl Letters {
     }
 
     /// Each with `None` where it passed, else why it was rejected again. Plugins are started once for all of them.
-    fn replay(&self, places: &[Spot], force: bool, mut told: impl FnMut(Spot, Option<String>)) -> Result<(), Failure> {
+    fn replay(
+        &self,
+        places: &[Spot],
+        force: bool,
+        dry_run: bool,
+        mut told: impl FnMut(Spot, Option<String>),
+    ) -> Result<(), Failure> {
         match self {
             Letters::Host(host) => {
                 for place in places {
-                    let answer = host.post(&format!("/api/dead-letters/{place}/replay"), &json!({ "force": force }))?;
+                    let wanted = json!({ "force": force, "dry-run": dry_run });
+                    let answer = host.post(&format!("/api/dead-letters/{place}/replay"), &wanted)?;
                     told(*place, answer["reason"].as_str().map(str::to_owned));
                 }
                 Ok(())
             }
+            Letters::Ours { pipeline, store, .. } => at_rest(pipeline, store, async |pipeline| {
+                for place in places {
+                    let reason = match dry_run {
+                        true => pipeline.rehearse(place.0).await,
+                        false => pipeline.replay(place.0, force).await,
+                    };
+                    told(*place, reason.or_exit(Exit::Failed)?);
+                }
+                Ok(())
+            }),
+        }
+    }
+
+    fn pin(&self, place: Spot, name: Option<String>, write: bool) -> Result<Pinned, Failure> {
+        match self {
+            Letters::Host(host) => {
+                let wanted = json!({ "name": name, "dry-run": !write });
+                let pinned = host.post(&format!("/api/dead-letters/{place}/pin"), &wanted)?;
+                serde_json::from_value(pinned).context("read the host's answer").or_exit(Exit::Failed)
+            }
             Letters::Ours { pipeline, store, .. } => {
-                let prepared = prepare(pipeline.read()?, &inspect::engine()?).map_err(|found| refused(&found))?;
-                block_on(async {
-                    let pipeline = pipeline::at_rest(prepared, store.clone()).await.or_exit(Exit::Failed)?;
-                    for place in places {
-                        told(*place, pipeline.replay(place.0, force).await.or_exit(Exit::Failed)?);
-                    }
-                    Ok(())
-                })?
+                at_rest(pipeline, store, async |pipeline| pipeline.pin(place.0, name, write).await.or_exit(Exit::Failed))
             }
         }
     }
@@ -175,6 +218,16 @@ impl Letters {
     }
 }
 
+/// Does what a running host would do, by the pipeline put together and at rest.
+fn at_rest<T>(
+    args: &PipelineArgs,
+    store: &Store,
+    work: impl AsyncFnOnce(Arc<dyn Control>) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let prepared = prepare(args.read()?, &inspect::engine()?).map_err(|found| refused(&found))?;
+    block_on(async { work(pipeline::at_rest(prepared, store.clone()).await.or_exit(Exit::Failed)?).await })?
+}
+
 fn place_of(letter: &ShownLetter) -> Place {
     Place { partition: letter.partition, offset: letter.offset }
 }
@@ -187,7 +240,10 @@ pub fn run(args: Args, out: &Output) -> Result<Done, Failure> {
     match args.what {
         What::List { pipeline, limit } => list(&Letters::open(pipeline, out)?, limit, out),
         What::Show { pipeline, place } => show(&Letters::open(pipeline, out)?.get(place)?, out),
-        What::Replay { pipeline, place, force, .. } => replay(&Letters::open(pipeline, out)?, place, force, out),
+        What::Replay { pipeline, place, force, dry_run, .. } => {
+            replay(&Letters::open(pipeline, out)?, place, force, dry_run, out)
+        }
+        What::Pin { pipeline, place, name, dry_run } => pin(&Letters::open(pipeline, out)?.pin(place, name, !dry_run)?, out),
         What::Discard { pipeline, place, .. } => discard(&Letters::open(pipeline, out)?, place, out),
     }
 }
@@ -225,8 +281,8 @@ fn show(letter: &ShownLetter, out: &Output) -> Result<Done, Failure> {
     if let Some(record) = &letter.record {
         let bytes = |bytes: &Option<ShownBytes>| match bytes {
             None => "none".to_owned(),
-            Some(ShownBytes::Text(text)) => text.clone(),
-            Some(ShownBytes::Base64(base64)) => format!("{base64} (base64)"),
+            Some(ShownBytes { text: Some(text), .. }) => text.clone(),
+            Some(ShownBytes { base64, .. }) => format!("{} (base64)", base64.as_deref().unwrap_or_default()),
         };
         fact("key", &bytes(&record.key));
         record.headers.iter().for_each(|(name, value)| fact("header", &format!("{name}: {}", bytes(value))));
@@ -235,11 +291,23 @@ fn show(letter: &ShownLetter, out: &Output) -> Result<Done, Failure> {
     Ok(Done::new(format!("dead letter {place}: {}", letter.reason), json!(letter)))
 }
 
-fn replay(letters: &Letters, place: Option<Spot>, force: bool, out: &Output) -> Result<Done, Failure> {
+fn pin(pinned: &Pinned, out: &Output) -> Result<Done, Failure> {
+    let Pinned { name, file, line, text, written, .. } = pinned;
+    text.trim().lines().for_each(|line| out.line(escape(line)));
+    let summary = match written {
+        true => format!("`{name}` is a test of {file} now, at line {line}"),
+        false => format!("`{name}` would be a test of {file}, at line {line}"),
+    };
+    out.line(&summary);
+    Ok(Done::new(summary, json!(pinned)))
+}
+
+fn replay(letters: &Letters, place: Option<Spot>, force: bool, dry_run: bool, out: &Output) -> Result<Done, Failure> {
     let mut replayed = Vec::new();
     let mut rejected = 0;
-    letters.replay(&letters.chosen(place)?, force, |place, reason| {
+    letters.replay(&letters.chosen(place)?, force, dry_run, |place, reason| {
         match &reason {
+            None if dry_run => out.line(format!("{} {place} would pass", out.paint(Tone::Good, "✓"))),
             None => out.line(format!("{} {place} passed", out.paint(Tone::Good, "✓"))),
             Some(reason) => {
                 rejected += 1;
@@ -248,8 +316,13 @@ fn replay(letters: &Letters, place: Option<Spot>, force: bool, out: &Output) -> 
         }
         replayed.push(json!({ "place": place.to_string(), "passed": reason.is_none(), "reason": reason }));
     })?;
-    let summary = format!("{} replayed, {rejected} of them rejected again", replayed.len());
-    finish(summary, rejected == 0, json!({ "replayed": replayed }))
+    let tried = replayed.len();
+    if dry_run {
+        let summary = format!("{} of {tried} now pass", tried - rejected);
+        out.line(&summary);
+        return Ok(Done::new(summary, json!({ "dry-run": true, "replayed": replayed })));
+    }
+    finish(format!("{tried} replayed, {rejected} of them rejected again"), rejected == 0, json!({ "replayed": replayed }))
 }
 
 fn discard(letters: &Letters, place: Option<Spot>, out: &Output) -> Result<Done, Failure> {

@@ -7,7 +7,7 @@ use anyhow::Context;
 use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{Done, Exit, Failure, ListenArgs, OrExit, Output, Tone, events};
+use super::{Done, Exit, Failure, ListenArgs, OrExit, Output, Tone, events, listen};
 use crate::config::plan::SinkAddress;
 use crate::pipeline::{self, Options, Prepared, Running, StartError};
 use crate::status::Reporter;
@@ -46,25 +46,28 @@ impl Host {
     }
 
     async fn host(self, out: &Output) -> Result<Done, Failure> {
-        let Host { prepared, store_dir, listen, options, telling } = self;
+        let Host { prepared, store_dir, listen: args, options, telling } = self;
         // Before anything is open, so that a signal during the start is not lost.
         let signals = Signals::new().or_exit(Exit::Environment)?;
         let store = Store::open(&store_dir).or_exit(Exit::Environment)?;
         let pipeline = prepared.plan.name.clone();
+        let showing = listen::showing(&prepared.plan.dashboard);
+        let public = showing.is_public();
         if prepared.plan.sinks.iter().any(|sink| sink.at == SinkAddress::Stdout) {
             out.leave_stdout_to_records();
         }
         let reporter = Reporter::default();
         let running = pipeline::start(prepared, store.clone(), reporter.clone(), options).await.map_err(refused)?;
         let running = Arc::new(running);
-        let server = listen.serve(&store_dir, reporter.clone(), running.control(), out.logs().clone())?;
+        let server = args.serve(&store_dir, showing, reporter.clone(), running.control(), out.logs().clone())?;
         store.set_address(&server.address.to_string()).or_exit(Exit::Environment)?;
         drop(store);
-        out.line(format!("{} {pipeline} runs; page: http://{}/", out.paint(Tone::Good, "✓"), server.address));
-        if telling == Telling::Events {
-            let token = Token::file(&store_dir);
-            let note = format!("changes through the API need the token in {}; restart to apply saved plugins", token.display());
-            out.line(out.paint(Tone::Faint, note));
+        let page = format!("http://{}/", listen::to_open(server.address));
+        out.line(format!("{} {pipeline} runs; page: {page}", out.paint(Tone::Good, "✓")));
+        // A token of a person's own choice is theirs to tell.
+        if telling == Telling::Events && !public && std::env::var_os("TIDEMILL_TOKEN").is_none() {
+            let token = Token::load(&store_dir).or_exit(Exit::Environment)?;
+            out.line(out.paint(Tone::Faint, format!("  with the right to change things: {page}{}", token.fragment())));
         }
         let drained = tokio::spawn(drain_on(signals, running.clone()));
         let events = async {

@@ -29,7 +29,9 @@ mod runs;
 mod schema;
 mod stand_in;
 mod table;
+mod tap;
 mod test;
+mod top;
 mod trial;
 mod verify;
 
@@ -110,6 +112,10 @@ enum Verb {
     Inspect(inspect::Args),
     /// Show what each poll of the source did; pause it, resume it, poll now
     Runs(runs::Args),
+    /// Show records before and after a stage of a running pipeline
+    Tap(tap::Args),
+    /// Watch a running pipeline in the terminal
+    Top(top::Args),
     /// Measure what this machine does, each figure beside its baseline
     Bench(bench::Args),
     /// Print the completion script of a shell
@@ -135,6 +141,8 @@ impl Verb {
             Verb::Doctor(args) => doctor::run(args, out),
             Verb::Inspect(args) => inspect::run(args, out),
             Verb::Runs(args) => runs::run(args, out),
+            Verb::Tap(args) => tap::run(args, out),
+            Verb::Top(args) => top::run(args, out),
             Verb::Bench(args) => bench::run(args, out),
             Verb::Completions(args) => completions::run(args, out),
             Verb::StandIn(args) => stand_in::run(args, out),

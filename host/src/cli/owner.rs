@@ -1,7 +1,7 @@
 //! A store belongs to one host. Verbs beside a running host ask that host; when nobody has the store they open it themselves.
 
 use std::future::Future;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use anyhow::Context;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::listen::to_open;
 use super::{Exit, Failure, OrExit};
 use crate::status::token::Token;
 use crate::store::Store;
@@ -56,33 +57,34 @@ pub fn owner(store_dir: &Path) -> Result<Option<Owner>, Failure> {
         .build()
         .context("make an HTTP client")
         .or_exit(Exit::Environment)?;
-    Ok(Some(Owner { address: reachable(address), store_dir: store_dir.to_owned(), client }))
-}
-
-/// A host that listens on all addresses is asked on this machine's own.
-fn reachable(address: SocketAddr) -> SocketAddr {
-    let ip = match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
-        ip => ip,
-    };
-    SocketAddr::new(ip, address.port())
+    Ok(Some(Owner { address: to_open(address), store_dir: store_dir.to_owned(), client }))
 }
 
 impl Owner {
     pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
-        let answer = self.send(self.client.get(self.url(path)))?;
-        serde_json::from_value(answer).context("read the host's answer").or_exit(Exit::Failed)
+        self.read(self.client.get(self.url(path)))
+    }
+
+    /// What only those who have the token may see.
+    pub fn reveal<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+        self.read(self.client.get(self.url(path)).header("authorization", self.token()?.bearer()))
+    }
+
+    fn read<T: DeserializeOwned>(&self, request: reqwest::RequestBuilder) -> Result<T, Failure> {
+        serde_json::from_value(self.send(request)?).context("read the host's answer").or_exit(Exit::Failed)
+    }
+
+    fn token(&self) -> Result<Token, Failure> {
+        match std::env::var("TIDEMILL_TOKEN") {
+            Ok(text) => Token::new(&text).or_exit(Exit::Wrong),
+            Err(_) => Token::load(&self.store_dir).or_exit(Exit::Environment),
+        }
     }
 
     /// A change, with the token that the host keeps beside its store.
     pub fn post(&self, path: &str, body: &Value) -> Result<Value, Failure> {
-        let token = match std::env::var("TIDEMILL_TOKEN") {
-            Ok(text) => Token::new(&text).or_exit(Exit::Wrong)?,
-            Err(_) => Token::load(&self.store_dir).or_exit(Exit::Environment)?,
-        };
-        let request =
-            self.client.post(self.url(path)).header("authorization", token.bearer()).header("content-type", "application/json");
+        let bearer = self.token()?.bearer();
+        let request = self.client.post(self.url(path)).header("authorization", bearer).header("content-type", "application/json");
         self.send(request.body(body.to_string()))
     }
 

@@ -85,7 +85,8 @@ fn run_test(prepared: &Prepared, test: &TestPlan) -> Result<Case, Failure> {
         tables: prepared.plan.sinks.iter().map(|sink| sink.columns.clone()).filter(|columns| !columns.is_empty()).collect(),
         key: prepared.plan.topic.key.clone(),
     })?;
-    let message = Message { value: Some(test.input.to_string().into_bytes()), timestamp: now_ms(), ..Message::default() };
+    let (key, value) = (test.key.clone().map(String::into_bytes), Some(test.payload.clone().into_bytes()));
+    let message = Message { key, value, timestamp: now_ms(), ..Message::default() };
     let tried = trial.run(&[message])?;
     let outcome = tried.outcome(0);
     let differences = match (&test.expect, outcome.as_str()) {

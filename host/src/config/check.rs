@@ -406,9 +406,12 @@ impl<'a> Chain<'a> {
             .collect();
         for test in &self.pipeline.tests {
             let TestExpectation::Fields(fields) = &test.expect else { continue };
-            let input = Payload::of_sample(&serde_json::Value::Array(vec![test.input.clone()]).to_string());
+            let input = Payload::of_sample(&format!("[{}]", test.payload));
             for name in fields.keys() {
-                let known = written.contains(&name.as_str()) || name.starts_with('@') || input.presence(name) != Presence::Never;
+                let known = written.contains(&name.as_str())
+                    || name.starts_with('@')
+                    || !input.is_known()
+                    || input.presence(name) != Presence::Never;
                 if !known {
                     let place = self.places.key(&format!("test.{}.expect.{name}", test.name));
                     let message = format!("the test expects `{name}`, which no stage writes and its input does not have");

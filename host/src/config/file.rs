@@ -357,9 +357,13 @@ pub struct TestFile {
     /// What the case shows, in a sentence.
     #[schemars(required)]
     pub name: Option<Written<String>>,
-    /// The payload of the one record that goes in.
-    #[schemars(required, with = "serde_json::Value")]
+    /// The payload of the one record that goes in, as TOML.
+    #[schemars(with = "serde_json::Value")]
     pub input: Option<Written<toml::Value>>,
+    /// Instead of `input`: the payload as the text that it is, for one that TOML cannot say.
+    pub payload: Option<Written<String>>,
+    /// The record's key. Default: what `[topic] key` reads of the payload.
+    pub key: Option<Written<String>>,
     /// Fields and their values at the end of the chain, or `"dropped"`, `"deleted"`, `"rejected"` or `"rejected: part of the reason"`.
     #[schemars(required)]
     pub expect: Option<Written<ExpectFile>>,

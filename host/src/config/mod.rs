@@ -14,6 +14,7 @@ pub mod file;
 pub mod graph;
 mod load;
 mod payload;
+pub mod pinned;
 pub mod plan;
 mod resolve;
 mod resolve_cluster;

@@ -545,8 +545,9 @@ impl TimeStep {
 #[derive(Clone, Debug)]
 pub struct TestPlan {
     pub name: String,
-    /// JSON payload.
-    pub input: serde_json::Value,
+    pub payload: String,
+    /// Where the topic's key is not read from the payload.
+    pub key: Option<String>,
     pub expect: TestExpectation,
 }
 

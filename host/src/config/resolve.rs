@@ -39,7 +39,7 @@ impl Resolver<'_> {
         let sinks = sinks.into_iter().enumerate().map(|(index, sink)| self.sink(sink, index, &topic)).collect();
         let tests = file.test.unwrap_or_default();
         self.unique("test", tests.iter().map(|test| test.value.name.as_ref()));
-        let tests = tests.into_iter().filter_map(|test| self.test(test.value)).collect();
+        let tests = tests.into_iter().filter_map(|test| self.test(test.value, test.span)).collect();
         let dead_letters = self.dead_letters(file.dead_letters.map(|written| written.value));
         let dashboard = self.dashboard(file.dashboard.map(|written| written.value));
         if self.found.iter().any(Diagnostic::is_error) {
@@ -338,7 +338,22 @@ impl Resolver<'_> {
         DeadLettersPlan { stop_when: stop_when.unwrap_or_else(|| default(units::stop_when(defaults::STOP_WHEN))) }
     }
 
-    fn test(&mut self, test: TestFile) -> Option<TestPlan> {
+    fn test(&mut self, test: TestFile, span: Range<usize>) -> Option<TestPlan> {
+        let name = test.name?.value;
+        let payload = match (test.input, test.payload) {
+            (Some(input), None) => json(input.value).to_string(),
+            (None, Some(payload)) => payload.value,
+            (None, None) => {
+                let way = "add it: input = { … }, or payload = \"…\"";
+                self.error(code::MISSING_KEY, format!("missing key `input` in test `{name}`"), &span, way);
+                return None;
+            }
+            (Some(_), Some(payload)) => {
+                let message = "`input` and `payload` are two ways to say the same";
+                self.error(code::KEYS_CONFLICT, message, &payload.span, "keep one of them");
+                return None;
+            }
+        };
         let expect = test.expect?;
         let expectation = match expect.value {
             ExpectFile::Fields(fields) => {
@@ -358,7 +373,7 @@ impl Resolver<'_> {
                 }
             }
         };
-        Some(TestPlan { name: test.name?.value, input: json(test.input?.value), expect: expectation })
+        Some(TestPlan { name, payload, key: test.key.map(|key| key.value), expect: expectation })
     }
 }
 

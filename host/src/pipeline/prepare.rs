@@ -22,6 +22,8 @@ pub struct Prepared {
     pub stages: Vec<PreparedStage>,
     /// What the sinks with columns read, and which field goes where.
     pub checked: Checked,
+    /// By stage, in order.
+    pub contracts: Vec<StageContract>,
     pub warnings: Vec<Diagnostic>,
     pub engine: Engine,
 }
@@ -57,7 +59,7 @@ pub fn prepare(loaded: Loaded, engine: &Engine) -> Result<Prepared, Vec<Diagnost
     if found.iter().any(Diagnostic::is_error) {
         return Err(found);
     }
-    Ok(Prepared { plan: loaded.pipeline, stages, checked, warnings: found, engine: engine.clone() })
+    Ok(Prepared { plan: loaded.pipeline, stages, checked, contracts, warnings: found, engine: engine.clone() })
 }
 
 fn prepare_stage(loaded: &Loaded, stage: &StagePlan, engine: &Engine) -> Result<(PreparedStage, StageContract), Diagnostic> {

@@ -4,20 +4,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 
 use super::deliver::Deliver;
 use super::worker::{self, Decided};
 use crate::record::{Batch, Place, RecordRef, RowOutcome};
-use crate::topic::{Boundary, Resolution};
+use crate::topic::{Boundary, DeadLetter, Resolution};
 
 /// So long a deleted row's write time is remembered; what is older could bring a deleted row back.
 const DELETES_KEPT: Duration = Duration::from_secs(10 * 24 * 60 * 60);
 
 /// `Ok(None)`: it passed; `Ok(Some(reason))`: it was rejected again and stays.
 pub async fn replay(deliver: &Deliver, place: Place, force: bool) -> anyhow::Result<Option<String>> {
-    let letter = deliver.topic.dead_letter(place).await.context("read the dead letter")?;
-    let Some(letter) = letter else { bail!("there is no dead letter at {}/{}", place.partition, place.offset) };
+    let letter = letter(deliver, place).await?;
     let age = Duration::from_micros(u64::try_from(super::now_micros() - letter.write_time).unwrap_or(0));
     if age > DELETES_KEPT && !force {
         bail!(
@@ -25,6 +24,29 @@ pub async fn replay(deliver: &Deliver, place: Place, force: bool) -> anyhow::Res
             age.as_secs() / (24 * 60 * 60)
         );
     }
+    let decided = decide(deliver, &letter).await?;
+    if let Some(RowOutcome::Rejected { reason, .. }) = decided.outcomes.first() {
+        return Ok(Some(reason.clone()));
+    }
+    finish(deliver, place, decided).await
+}
+
+/// What a replay would say. Nothing is written; a server that refuses its row is not asked.
+pub async fn rehearse(deliver: &Deliver, place: Place) -> anyhow::Result<Option<String>> {
+    let decided = decide(deliver, &letter(deliver, place).await?).await?;
+    Ok(match decided.outcomes.into_iter().next() {
+        Some(RowOutcome::Rejected { reason, .. }) => Some(reason),
+        _ => None,
+    })
+}
+
+async fn letter(deliver: &Deliver, place: Place) -> anyhow::Result<DeadLetter> {
+    let letter = deliver.topic.dead_letter(place).await.context("read the dead letter")?;
+    letter.with_context(|| format!("there is no dead letter at {}/{}", place.partition, place.offset))
+}
+
+async fn decide(deliver: &Deliver, letter: &DeadLetter) -> anyhow::Result<Decided> {
+    let place = letter.place;
     let mut batch = Batch::new(place.partition);
     batch.push(RecordRef {
         offset: place.offset,
@@ -35,14 +57,8 @@ pub async fn replay(deliver: &Deliver, place: Place, force: bool) -> anyhow::Res
     });
     let generation = deliver.generations.present().clone();
     let boundary = Boundary { first: place.offset, generation: generation.number, time: letter.write_time };
-    let decided = match worker::decide_alone(Arc::new(batch), boundary, generation).await {
-        Ok(decided) => decided,
-        Err(error) => bail!("decide the dead letter: {error}"),
-    };
-    if let Some(RowOutcome::Rejected { reason, .. }) = decided.outcomes.first() {
-        return Ok(Some(reason.clone()));
-    }
-    finish(deliver, place, decided).await
+    let decided = worker::decide_alone(Arc::new(batch), boundary, generation).await;
+    decided.map_err(|error| anyhow!("decide the dead letter: {error}"))
 }
 
 /// Writes its rows, then removes the letter: in one step where all sinks live in the topic's store.

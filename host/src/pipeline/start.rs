@@ -10,9 +10,11 @@ use super::code::{self, Bindings};
 use super::control::Shared;
 use super::dead_letter::Threshold;
 use super::deliver::{Deliver, Progress};
+use super::details;
 use super::drain::Drain;
 use super::generation::Generations;
 use super::ingest::{self, Ingest};
+use super::pin::PipelineFile;
 use super::prepare::Prepared;
 use super::recall::Kept;
 use super::report::Report;
@@ -141,7 +143,7 @@ struct Assembled {
 }
 
 async fn assemble(prepared: Prepared, store: Store, reporter: Reporter, options: Options) -> Result<Assembled, StartError> {
-    let Prepared { plan, stages, checked, engine, .. } = prepared;
+    let Prepared { plan, stages, checked, engine, contracts, .. } = prepared;
     let topic: Arc<dyn Topic> = Arc::new(Embedded::open(&store, &plan.topic).await?);
     let mut sinks: Vec<Arc<dyn Sink>> = Vec::with_capacity(plan.sinks.len());
     for plan in &plan.sinks {
@@ -152,6 +154,7 @@ async fn assemble(prepared: Prepared, store: Store, reporter: Reporter, options:
         components::keep(&store, &stage.stage.plugin.digest, &stage.bytes).await?;
     }
     describe(&reporter, &plan, &stages, &checked.charts, &options);
+    let details = stages.iter().zip(&plan.stages).map(|(stage, plan)| details::of(stage, plan, &contracts)).collect();
     let stages: Vec<Stage> = stages.into_iter().map(|stage| stage.stage).collect();
     let columns = plan.sinks.iter().map(|sink| (sink.name.clone(), sink.columns.clone())).collect();
     let charts = Arc::new(checked.charts);
@@ -204,7 +207,8 @@ async fn assemble(prepared: Prepared, store: Store, reporter: Reporter, options:
         }),
     };
     let source = ingest.is_some().then_some(handle);
-    let shared = Arc::new(Shared { deliver, store, source });
+    let file = PipelineFile { path: plan.file, profile: plan.profile, key: plan.topic.key };
+    let shared = Arc::new(Shared { deliver, store, source, file, stages: details });
     Ok(Assembled { shared, ingest: ingest.map(|ingest| (ingest, commands)), before })
 }
 
@@ -219,6 +223,7 @@ fn describe(reporter: &Reporter, plan: &Pipeline, stages: &[super::PreparedStage
             crate::plugin::World::Messages => "messages".to_owned(),
         },
         language: stage.stage.plugin.language.clone(),
+        size_bytes: stage.stage.plugin.size_bytes,
         memory_limit_bytes: stage.stage.config.limits.memory_bytes,
         table_limit_elements: stage.stage.config.limits.table_elements,
         call_limit_ms: stage.stage.config.limits.batch_time.as_secs_f64() * 1e3,
@@ -244,7 +249,7 @@ fn describe(reporter: &Reporter, plan: &Pipeline, stages: &[super::PreparedStage
         topic: TopicStatus { name: plan.topic.name.clone(), at: "embedded".to_owned() },
         stages: stages.iter().map(status).collect(),
         sinks: sinks.collect(),
-        charts: charts.iter().map(chart).collect(),
+        charts: charts.iter().map(|charted| Chart { asked_for: plan.dashboard.charts.is_some(), ..chart(charted) }).collect(),
         ..Snapshot::default()
     };
     reporter.update(|snapshot| *snapshot = described);

@@ -16,7 +16,7 @@ use crate::record::{Batch, Columns, RowOutcome};
 use crate::sink::{Bound, Emitted};
 use crate::topic::figures::Tallies;
 use crate::topic::{Boundary, StateChanges};
-use crate::transform::{self, Chain, StageFigures, Transformed};
+use crate::transform::{self, Chain, Sampling, StageFigures, Transformed};
 
 /// A batch whose records are all decided and bound for every sink.
 pub struct Decided {
@@ -69,6 +69,7 @@ struct Job {
     boundary: Boundary,
     generation: Arc<Generation>,
     states: States,
+    sampling: Arc<Sampling>,
     reply: oneshot::Sender<Result<Decided, Failure>>,
 }
 
@@ -81,6 +82,7 @@ enum Failure {
 #[derive(Clone)]
 pub struct Workers {
     lanes: Vec<Lane<Job, Worker>>,
+    sampling: Arc<Sampling>,
 }
 
 impl Workers {
@@ -91,7 +93,12 @@ impl Workers {
         let lanes = (0..count.clamp(1, partitions))
             .map(|at| Lane::start(format!("worker-{at}"), partitions, Worker::default))
             .collect::<std::io::Result<Vec<_>>>()?;
-        Ok(Workers { lanes })
+        Ok(Workers { lanes, sampling: Arc::default() })
+    }
+
+    /// Records that people may follow through the stages.
+    pub fn sampling(&self) -> &Sampling {
+        &self.sampling
     }
 
     /// Decides a batch: on the partition's lane, and beside it where a record must be blamed. What its stages set in `states` counts
@@ -106,7 +113,8 @@ impl Workers {
         let lane = &self.lanes[batch.partition() as usize % self.lanes.len()];
         let (reply, answer) = oneshot::channel();
         let waits = generation.waits();
-        let job = Job { batch: batch.clone(), boundary, generation: generation.clone(), states: states.clone(), reply };
+        let (states, sampling) = (states.clone(), self.sampling.clone());
+        let job = Job { batch: batch.clone(), boundary, generation: generation.clone(), states, sampling, reply };
         lane.hand_over(job, waits).await.map_err(Error::Fatal)?;
         match answer.await.map_err(|_| ended("a worker"))? {
             Err(Failure::Chain(failed @ transform::Error::Blame { .. })) => {
@@ -121,6 +129,18 @@ impl Workers {
 /// Decides one batch on a thread of its own, with a fresh chain. Its stages find no state, and what they set is thrown away.
 pub async fn decide_alone(batch: Arc<Batch>, boundary: Boundary, generation: Arc<Generation>) -> Result<Decided, Error> {
     blame(batch, boundary, generation, States::default(), None).await
+}
+
+/// As [`decide_alone`], and what it is decided over: for those who write nothing.
+pub async fn rehearse(batch: Arc<Batch>, boundary: Boundary, generation: Arc<Generation>) -> Result<(Decided, Columns), Error> {
+    let rehearsed = on_own_thread("rehearse", move || {
+        let began = Instant::now();
+        let mut chain = generation.chain().map_err(Failure::Chain)?;
+        let transformed = transform::blame(&mut chain, &batch, None).map_err(Failure::Chain)?;
+        let columns = transformed.columns.clone();
+        Ok((bind(transformed, batch, boundary, generation, began)?, columns))
+    });
+    rehearsed.await?.map_err(|failure: Failure| Error::from(failure))
 }
 
 async fn blame(
@@ -180,9 +200,10 @@ struct Worker {
 }
 
 impl Work<Job> for Worker {
-    fn run(&mut self, Job { batch, boundary, generation, states, reply }: Job) {
+    fn run(&mut self, Job { batch, boundary, generation, states, sampling, reply }: Job) {
         let number = generation.number;
-        let mut chain = match self.chains.remove(&number).map_or_else(|| generation.chain(), Ok) {
+        let fresh = || generation.chain().map(|chain| chain.sampled(sampling, number));
+        let mut chain = match self.chains.remove(&number).map_or_else(fresh, Ok) {
             Ok(chain) => chain,
             Err(error) => {
                 let _ = reply.send(Err(Failure::Chain(error)));

@@ -7,6 +7,7 @@ mod batch;
 mod column;
 mod field;
 mod outcome;
+mod sample;
 mod splice;
 mod text;
 
@@ -14,4 +15,5 @@ pub use batch::{Batch, Header, Message, Place, RecordRef};
 pub use column::{Buffer, Column, Columns, Values};
 pub use field::{Contract, Field, Kind, OwnField};
 pub use outcome::{Rejection, RowOutcome};
+pub use sample::{Sample, Step};
 pub use text::escape;

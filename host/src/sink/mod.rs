@@ -163,6 +163,11 @@ pub trait Sink: Send + Sync {
     fn figures(&self) -> Option<Figures> {
         None
     }
+
+    /// Counts the rows of its table, however long that takes. `None`: it has none.
+    async fn count(&self) -> Result<Option<u64>, Error> {
+        Ok(None)
+    }
 }
 
 /// How a sink that writes row by row is doing.

@@ -3,13 +3,16 @@
 //! It has a thread and a runtime of its own, so that no client can slow the stream; what it shows are snapshots, and what it
 //! changes goes through [`Control`]. The page uses nothing but this API.
 
+mod letters;
+mod lines;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use anyhow::{Context, ensure};
 use axum::Router;
-use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::middleware;
@@ -17,15 +20,17 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::Deserialize;
 use serde_json::json;
-use tokio::sync::oneshot;
+use tokio::sync::{Mutex, oneshot};
 
-use super::dead_letter::{ShownLetter, ShownPlace};
+use super::dead_letter::ShownLetter;
 use super::events::Events;
+use super::follow;
 use super::guard::{self, Guard, problem};
 use super::logs::Logs;
+use super::samples::{StageDetail, shown};
 use super::token::Token;
+use super::view::{Showing, View};
 use super::{Control, Reporter, connection, metrics, page};
-use crate::record::Place;
 
 /// Where to listen and whom to answer.
 pub struct Listen {
@@ -35,11 +40,13 @@ pub struct Listen {
     pub names: Vec<String>,
     /// Chosen by a person; without one, the token beside the store.
     pub token: Option<Token>,
+    pub showing: Showing,
 }
 
 /// A running API. Ends when dropped.
 pub struct Server {
     pub address: SocketAddr,
+    _following: Option<follow::Following>,
     end: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -65,8 +72,8 @@ pub fn start(
     logs: Logs,
 ) -> anyhow::Result<Server> {
     ensure!(
-        listen.address.ip().is_loopback() || listen.token.is_some(),
-        "listen at {}: an address beyond this machine needs a token of your own choice in TIDEMILL_TOKEN",
+        listen.address.ip().is_loopback() || listen.token.is_some() || listen.showing.is_public(),
+        "listen at {}: an address beyond this machine needs a token of your own choice in TIDEMILL_TOKEN, or `public` in [dashboard]",
         listen.address
     );
     let token = match listen.token {
@@ -86,9 +93,12 @@ pub fn start(
             return Err(error).with_context(|| format!("listen at {}", listen.address));
         }
     };
-    let guard = Arc::new(Guard::new(address, &listen.names, token));
-    let events = Events::new(reporter.clone());
-    let router = routes(Shared { reporter, control, logs, events: events.clone() }, guard);
+    let following = follow::follow(&listen.showing.logs, &logs).context("follow the log files")?;
+    let guard = Arc::new(Guard::new(address, &listen.names, token, listen.showing.is_public()));
+    let view = View { reporter, showing: Arc::new(listen.showing) };
+    let events = Events::new(view.clone());
+    let shared = Shared { view, control, logs, events: events.clone(), guard: guard.clone(), counting: Arc::default() };
+    let router = routes(shared, guard);
     let (end, ended) = oneshot::channel();
     let serve = move || {
         runtime.block_on(async {
@@ -102,15 +112,30 @@ pub fn start(
         runtime.shutdown_background();
     };
     let thread = std::thread::Builder::new().name("api".to_owned()).spawn(serve).context("start the API's thread")?;
-    Ok(Server { address, end: Some(end), thread: Some(thread) })
+    Ok(Server { address, _following: following, end: Some(end), thread: Some(thread) })
 }
 
 #[derive(Clone)]
 struct Shared {
-    reporter: Reporter,
+    view: View,
     control: Arc<dyn Control>,
     logs: Logs,
     events: Events,
+    guard: Arc<Guard>,
+    /// A count reads a whole table: one at a time.
+    counting: Arc<Mutex<()>>,
+}
+
+impl Shared {
+    /// A letter of a list as it may be seen.
+    fn seen(&self, mut letter: ShownLetter) -> ShownLetter {
+        if self.view.showing.is_public() {
+            letter.reason = "withheld".to_owned();
+            letter.group = letter.reason.clone();
+            letter.host.clear();
+        }
+        letter
+    }
 }
 
 fn routes(shared: Shared, guard: Arc<Guard>) -> Router {
@@ -122,13 +147,24 @@ fn routes(shared: Shared, guard: Arc<Guard>) -> Router {
         .route("/metrics", get(measured))
         .route("/api/status", get(status))
         .route("/api/events", get(|State(shared): State<Shared>| async move { shared.events.stream() }))
-        .route("/api/logs", get(logs))
+        .route("/api/logs", get(lines::list))
+        .route("/api/logs/stream", get(lines::follow))
+        .route("/api/logs/download", get(lines::download))
+        .route("/api/stages", get(stages))
+        .route("/api/stages/{name}/samples", get(stage_samples))
+        .route("/api/samples", get(samples))
+        .route("/api/sinks/{name}/count", post(count))
         .route("/api/rates", get(rates))
         .route("/api/runs", get(runs))
-        .route("/api/dead-letters", get(dead_letters))
-        .route("/api/dead-letters/{partition}/{offset}", get(dead_letter))
-        .route("/api/dead-letters/{partition}/{offset}/replay", post(replay))
-        .route("/api/dead-letters/{partition}/{offset}/discard", post(discard))
+        .route("/api/dead-letters", get(letters::list))
+        .route("/api/dead-letters/groups", get(letters::grouped))
+        .route("/api/dead-letters/download", get(letters::download))
+        .route("/api/dead-letters/replay", post(letters::replay_many))
+        .route("/api/dead-letters/discard", post(letters::discard_many))
+        .route("/api/dead-letters/{partition}/{offset}", get(letters::show))
+        .route("/api/dead-letters/{partition}/{offset}/replay", post(letters::replay))
+        .route("/api/dead-letters/{partition}/{offset}/discard", post(letters::discard))
+        .route("/api/dead-letters/{partition}/{offset}/pin", post(letters::pin))
         .route("/api/source/pause", post(|State(shared): State<Shared>| async move { told(shared.control.pause().await) }))
         .route("/api/source/resume", post(|State(shared): State<Shared>| async move { told(shared.control.resume().await) }))
         .route("/api/source/poll", post(|State(shared): State<Shared>| async move { told(shared.control.poll_now().await) }))
@@ -140,20 +176,20 @@ fn routes(shared: Shared, guard: Arc<Guard>) -> Router {
 }
 
 async fn home(State(shared): State<Shared>) -> Response {
-    page::home(&shared.reporter.snapshot())
+    page::home(&shared.view.snapshot())
 }
 
 async fn status(State(shared): State<Shared>) -> Response {
-    axum::Json(shared.reporter.snapshot()).into_response()
+    axum::Json(shared.view.snapshot()).into_response()
 }
 
 async fn measured(State(shared): State<Shared>) -> Response {
-    let text = metrics::text(&shared.reporter.snapshot());
+    let text = metrics::text(&shared.view.snapshot());
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }
 
 async fn ready(State(shared): State<Shared>) -> Response {
-    let state = shared.reporter.snapshot().state;
+    let state = shared.view.snapshot().state;
     let ready = matches!(state.as_str(), "running" | "paused" | "waiting");
     let code = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (code, format!("{state}\n")).into_response()
@@ -172,79 +208,52 @@ impl Page {
 }
 
 #[derive(Deserialize)]
-struct From {
-    #[serde(default)]
-    from: u64,
-}
-
-async fn logs(State(shared): State<Shared>, Query(wanted): Query<From>) -> Response {
-    axum::Json(shared.logs.since(wanted.from)).into_response()
-}
-
-#[derive(Deserialize)]
 struct Seconds {
     seconds: Option<usize>,
 }
 
 async fn rates(State(shared): State<Shared>, Query(wanted): Query<Seconds>) -> Response {
-    axum::Json(shared.reporter.rates(wanted.seconds.unwrap_or(600))).into_response()
+    axum::Json(shared.view.reporter.rates(wanted.seconds.unwrap_or(600))).into_response()
 }
 
 async fn runs(State(shared): State<Shared>, Query(page): Query<Page>) -> Response {
     answer(shared.control.runs(page.limit()).await)
 }
 
-async fn dead_letters(State(shared): State<Shared>, Query(page): Query<Page>) -> Response {
-    let letters = shared.control.dead_letters(page.limit()).await;
-    answer(letters.map(|letters| letters.iter().map(ShownLetter::brief).collect::<Vec<_>>()))
-}
-
-async fn dead_letter(State(shared): State<Shared>, Path(place): Path<ShownPlace>) -> Response {
-    match shared.control.dead_letter(place.into()).await {
-        Ok(None) => missing(),
-        found => answer(found.map(|letter| letter.as_ref().map(ShownLetter::whole))),
-    }
-}
-
-/// What `POST …/replay` may say.
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Replay {
-    #[serde(default)]
-    force: bool,
-}
-
-async fn replay(State(shared): State<Shared>, Path(place): Path<ShownPlace>, body: Body) -> Response {
-    let body = match guard::body_of(body).await {
-        Ok(body) => body,
-        Err(refusal) => return refusal,
+async fn stages(State(shared): State<Shared>) -> Response {
+    let public = shared.view.showing.is_public();
+    let seen = |stage: StageDetail| match public {
+        true => StageDetail { settings: Default::default(), plugin: String::new(), grants: Default::default(), ..stage },
+        false => stage,
     };
-    let wanted: Replay = match serde_json::from_value(body) {
-        Ok(wanted) => wanted,
-        Err(error) => return problem(StatusCode::BAD_REQUEST, &format!("read the body: {error}")),
-    };
-    let place = Place::from(place);
-    match shared.control.dead_letter(place).await {
-        Ok(Some(_)) => {}
-        Ok(None) => return missing(),
-        Err(error) => return failed(&error),
+    answer(shared.control.stages().await.map(|stages| stages.into_iter().map(seen).collect::<Vec<_>>()))
+}
+
+async fn stage_samples(State(shared): State<Shared>, Path(stage): Path<String>, Query(page): Query<Page>) -> Response {
+    if !shared.view.reporter.snapshot().stages.iter().any(|known| known.name == stage) {
+        return problem(StatusCode::NOT_FOUND, "no such stage");
     }
-    match shared.control.replay(place, wanted.force).await {
-        Ok(rejected) => axum::Json(json!({ "passed": rejected.is_none(), "reason": rejected })).into_response(),
+    let samples = shared.control.samples().of_stage(&stage, page.limit(), &shared.view.showing);
+    axum::Json(samples).into_response()
+}
+
+async fn samples(State(shared): State<Shared>, Query(page): Query<Page>) -> Response {
+    let samples = shared.control.samples().samples.into_iter().take(page.limit());
+    axum::Json(samples.map(|sample| shown(sample, &shared.view.showing)).collect::<Vec<_>>()).into_response()
+}
+
+async fn count(State(shared): State<Shared>, Path(sink): Path<String>) -> Response {
+    let _one = shared.counting.lock().await;
+    let began = Instant::now();
+    match shared.control.count_rows(&sink).await {
+        Ok(Some(rows)) => {
+            let at_ms = jiff::Timestamp::now().as_millisecond();
+            let took_ms = began.elapsed().as_secs_f64() * 1e3;
+            axum::Json(json!({ "sink": sink, "rows": rows, "took-ms": took_ms, "at-ms": at_ms })).into_response()
+        }
+        Ok(None) => problem(StatusCode::NOT_FOUND, "no such sink"),
         Err(error) => problem(StatusCode::CONFLICT, &format!("{error:#}")),
     }
-}
-
-async fn discard(State(shared): State<Shared>, Path(place): Path<ShownPlace>) -> Response {
-    match shared.control.discard(place.into()).await {
-        Ok(true) => axum::Json(json!({ "discarded": true })).into_response(),
-        Ok(false) => missing(),
-        Err(error) => failed(&error),
-    }
-}
-
-fn missing() -> Response {
-    problem(StatusCode::NOT_FOUND, "no such dead letter")
 }
 
 fn failed(error: &anyhow::Error) -> Response {

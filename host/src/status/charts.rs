@@ -29,6 +29,9 @@ pub struct Chart {
     pub number: Option<NumberOf>,
     /// Counted from then on, ms since 1970; `null`: nothing was.
     pub since_ms: Option<i64>,
+    /// It stands in the file: a public page shows it.
+    #[serde(skip)]
+    pub asked_for: bool,
     /// Names its tally.
     #[serde(skip)]
     pub key: String,

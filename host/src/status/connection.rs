@@ -4,20 +4,19 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::Router;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::time::Sleep;
 
-/// Open at once; further ones wait in the system's queue.
-const CONNECTIONS_MAX: usize = 64;
+use super::open::Open;
+
 /// From the connection, or the last answer, to the end of the next request's headers.
 const HEADERS_PATIENCE: Duration = Duration::from_secs(15);
 /// A client that takes nothing for so long is dropped.
@@ -38,9 +37,8 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// Serves until the runtime ends.
 pub async fn serve(listener: TcpListener, router: Router) {
-    let open = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let open = Open::default();
     loop {
-        let Ok(permit) = open.clone().acquire_owned().await else { return };
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
@@ -50,20 +48,27 @@ pub async fn serve(listener: TcpListener, router: Router) {
                 continue;
             }
         };
-        let router = router.clone();
-        tokio::spawn(async move {
+        open.room().await;
+        let place = open.enter();
+        let (router, marks) = (TowerToHyperService::new(router.clone()), place.clone());
+        let service = service_fn(move |request| {
+            marks.asked();
+            let (answer, marks) = (router.call(request), marks.clone());
+            async move { answer.await.map(|response| marks.answers(response)) }
+        });
+        let served = tokio::spawn(async move {
             let served = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEADERS_PATIENCE)
                 .max_headers(HEADERS_MAX)
                 .max_buf_size(HEAD_BYTES_MAX)
-                .serve_connection(TokioIo::new(Impatient::new(stream)), TowerToHyperService::new(router))
+                .serve_connection(TokioIo::new(Impatient::new(stream)), service)
                 .await;
             if let Err(error) = served {
                 tracing::debug!(%error, "serve a connection");
             }
-            drop(permit);
         });
+        place.is(served.abort_handle());
     }
 }
 

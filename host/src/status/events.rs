@@ -11,10 +11,10 @@ use axum::http::StatusCode;
 use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-use super::Reporter;
 use super::guard::problem;
+use super::view::View;
 
 /// Pages that may watch at once.
 const CLIENTS_MAX: usize = 16;
@@ -23,14 +23,14 @@ const EVERY: Duration = Duration::from_millis(500);
 
 #[derive(Clone)]
 pub struct Events {
-    reporter: Reporter,
+    view: View,
     latest: Arc<watch::Sender<Arc<str>>>,
     clients: Arc<Semaphore>,
 }
 
 impl Events {
-    pub fn new(reporter: Reporter) -> Events {
-        Events { reporter, latest: Arc::new(watch::Sender::new(Arc::from(""))), clients: Arc::new(Semaphore::new(CLIENTS_MAX)) }
+    pub fn new(view: View) -> Events {
+        Events { view, latest: Arc::new(watch::Sender::new(Arc::from(""))), clients: Arc::new(Semaphore::new(CLIENTS_MAX)) }
     }
 
     /// Takes a sample and tells whoever watches, for ever.
@@ -39,7 +39,7 @@ impl Events {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            let snapshot = self.reporter.sample();
+            let snapshot = self.view.sample();
             if self.latest.receiver_count() > 0 {
                 // Strings, numbers and maps with text keys: it cannot fail, and if it did the page would wait for the next one.
                 let Ok(json) = serde_json::to_string(&snapshot) else { continue };
@@ -48,11 +48,14 @@ impl Events {
         }
     }
 
+    /// A place among those that stream, which is left when it is dropped; `None`: there is none.
+    pub fn place(&self) -> Option<OwnedSemaphorePermit> {
+        self.clients.clone().try_acquire_owned().ok()
+    }
+
     /// The stream of one client.
     pub fn stream(&self) -> Response {
-        let Ok(place) = self.clients.clone().try_acquire_owned() else {
-            return problem(StatusCode::SERVICE_UNAVAILABLE, "too many pages are watching; close one");
-        };
+        let Some(place) = self.place() else { return full() };
         let watching = self.latest.subscribe();
         let events = stream::unfold((watching, place), |(mut watching, place)| async move {
             watching.changed().await.ok()?;
@@ -62,4 +65,9 @@ impl Events {
         });
         Sse::new(events).into_response()
     }
+}
+
+/// There is no room for another stream.
+pub fn full() -> Response {
+    problem(StatusCode::SERVICE_UNAVAILABLE, "too many pages are watching; close one")
 }

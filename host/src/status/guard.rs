@@ -20,11 +20,13 @@ pub struct Guard {
     hosts: Vec<String>,
     port: u16,
     token: Token,
+    /// Nothing can be changed.
+    public: bool,
 }
 
 impl Guard {
     /// `names` may stand in `Host` besides those that mean this machine.
-    pub fn new(address: SocketAddr, names: &[String], token: Token) -> Guard {
+    pub fn new(address: SocketAddr, names: &[String], token: Token, public: bool) -> Guard {
         let own = match address.ip() {
             ip if ip.is_unspecified() => None,
             IpAddr::V4(ip) => Some(ip.to_string()),
@@ -32,7 +34,7 @@ impl Guard {
         };
         let hosts = ["localhost", "127.0.0.1", "[::1]"].into_iter().map(str::to_owned).chain(own).chain(names.iter().cloned());
         let hosts = hosts.map(|host| format!("{}:{}", host.to_ascii_lowercase(), address.port())).collect();
-        Guard { hosts, port: address.port(), token }
+        Guard { hosts, port: address.port(), token, public }
     }
 
     fn knows_host(&self, host: &str) -> bool {
@@ -51,18 +53,22 @@ impl Guard {
         }
         match *request.method() {
             Method::GET | Method::HEAD => None,
+            Method::POST if self.public => Some(problem(StatusCode::FORBIDDEN, "a public page shows and cannot change")),
             Method::POST => self.refusal_of_change(request.headers()),
             _ => Some(problem(StatusCode::METHOD_NOT_ALLOWED, "only GET, HEAD and POST are known here")),
         }
     }
 
-    fn refusal_of_change(&self, headers: &HeaderMap) -> Option<Response> {
+    /// Whether the request carries the token.
+    pub fn is_authorised(&self, headers: &HeaderMap) -> bool {
         let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let given = given.and_then(|value| value.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-        if !given.is_some_and(|(_, token)| self.token.matches(token.trim())) {
-            let mut response = problem(StatusCode::UNAUTHORIZED, "a change needs the token that is kept beside the store");
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-            return Some(response);
+        given.is_some_and(|(_, token)| self.token.matches(token.trim()))
+    }
+
+    fn refusal_of_change(&self, headers: &HeaderMap) -> Option<Response> {
+        if !self.is_authorised(headers) {
+            return Some(unauthorised("a change needs the token that is kept beside the store"));
         }
         let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let kind = kind.split(';').next().unwrap_or_default().trim();
@@ -71,6 +77,13 @@ impl Guard {
         }
         None
     }
+}
+
+/// The token is missing, or another.
+pub fn unauthorised(message: &str) -> Response {
+    let mut response = problem(StatusCode::UNAUTHORIZED, message);
+    response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    response
 }
 
 /// A refusal or failure, as JSON.

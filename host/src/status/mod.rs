@@ -5,14 +5,19 @@ pub mod charts;
 mod connection;
 pub mod dead_letter;
 mod events;
+mod follow;
 mod guard;
 pub mod health;
 pub mod logs;
+pub mod mask;
 pub mod metrics;
+mod open;
 mod page;
 pub mod rates;
 mod sampler;
+pub mod samples;
 pub mod token;
+pub mod view;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -25,8 +30,10 @@ use self::charts::Chart;
 use self::health::Health;
 use self::rates::{Point, Rates};
 use self::sampler::Sampler;
-use crate::topic::Figures;
+use self::samples::StageDetail;
+use crate::record::Place;
 use crate::topic::figures::Tallies;
+use crate::topic::{DeadLetter, Figures, ReasonCount};
 
 /// All of the status at one moment. Serialised as it is by `/api/status`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -61,6 +68,8 @@ pub struct Snapshot {
     /// The last full second.
     pub rate: Option<Point>,
     pub charts: Vec<Chart>,
+    /// Nothing can be changed, and values of records are withheld.
+    pub public: bool,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -122,6 +131,8 @@ pub struct StageStatus {
     pub table_limit_elements: u64,
     pub slowest_call_ms: f64,
     pub call_limit_ms: f64,
+    /// Of the component.
+    pub size_bytes: u64,
     pub last_error: Option<String>,
 }
 
@@ -229,11 +240,37 @@ pub trait Control: Send + Sync {
     async fn drain(&self) -> anyhow::Result<()>;
     /// Newest first.
     async fn runs(&self, limit: usize) -> anyhow::Result<Vec<Run>>;
-    async fn dead_letters(&self, limit: usize) -> anyhow::Result<Vec<crate::topic::DeadLetter>>;
-    async fn dead_letter(&self, place: crate::record::Place) -> anyhow::Result<Option<crate::topic::DeadLetter>>;
+    /// By place, ascending, from behind `after` on.
+    async fn dead_letters(&self, after: Option<Place>, limit: usize) -> anyhow::Result<Vec<DeadLetter>>;
+    async fn dead_letter(&self, place: Place) -> anyhow::Result<Option<DeadLetter>>;
+    async fn dead_letter_reasons(&self) -> anyhow::Result<Vec<ReasonCount>>;
     /// Through the present code, at the record's own write time. `Ok(None)`: it passed; `Ok(Some(reason))`: it was rejected again.
-    async fn replay(&self, place: crate::record::Place, force: bool) -> anyhow::Result<Option<String>>;
-    async fn discard(&self, place: crate::record::Place) -> anyhow::Result<bool>;
+    async fn replay(&self, place: Place, force: bool) -> anyhow::Result<Option<String>>;
+    /// As [`Control::replay`], and nothing is written.
+    async fn rehearse(&self, place: Place) -> anyhow::Result<Option<String>>;
+    async fn discard(&self, place: Place) -> anyhow::Result<bool>;
+    /// Makes a `[[test]]` case of a dead letter: it expects what the present code makes of the record. Written into the pipeline
+    /// file if `write` is set.
+    async fn pin(&self, place: Place, name: Option<String>, write: bool) -> anyhow::Result<Pinned>;
+    /// Counts the rows of a sink's table. `None`: there is no such sink.
+    async fn count_rows(&self, sink: &str) -> anyhow::Result<Option<u64>>;
+    async fn stages(&self) -> anyhow::Result<Vec<StageDetail>>;
+    /// Switches sampling on for a while, and gives the records that were followed through the stages, newest first.
+    fn samples(&self) -> samples::Followed;
+}
+
+/// A dead letter as a `[[test]]` case.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Pinned {
+    pub name: String,
+    pub file: String,
+    /// Where it stands in the file.
+    pub line: usize,
+    pub text: String,
+    /// `rejected: …`, `dropped`, `deleted`, or the fields of the row.
+    pub expect: serde_json::Value,
+    pub written: bool,
 }
 
 /// What one poll of the source did.

@@ -67,6 +67,11 @@ impl Token {
         self.0.expose_secret().as_bytes().ct_eq(given.as_bytes()).into()
     }
 
+    /// The fragment of a link to the page, which no server is sent.
+    pub fn fragment(&self) -> String {
+        format!("#token={}", self.0.expose_secret())
+    }
+
     /// The value of an `Authorization` header.
     pub fn bearer(&self) -> String {
         format!("Bearer {}", self.0.expose_secret())

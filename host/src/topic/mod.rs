@@ -190,10 +190,56 @@ pub trait Topic: Send + Sync {
 
     async fn dead_letter(&self, place: Place) -> Result<Option<DeadLetter>, Error>;
 
+    /// How many dead letters there are of each stage and reason, at most [`REASONS_MAX`] of them.
+    async fn dead_letter_reasons(&self) -> Result<Vec<ReasonCount>, Error> {
+        let (mut reasons, mut after) = (BTreeMap::new(), None);
+        loop {
+            let letters = self.dead_letters(after, 1_000).await?;
+            let Some(last) = letters.last() else { return Ok(reasons.into_values().collect()) };
+            after = Some(last.place);
+            letters.iter().for_each(|letter| ReasonCount::count(&mut reasons, letter));
+        }
+    }
+
     async fn dead_letter_count(&self) -> Result<u64, Error>;
 
     /// Removes a dead letter after its replay or by wish, and leaves a receipt by place. `with` is in the same step where the topic joins.
     async fn resolve_dead_letter(&self, place: Place, how: Resolution, with: Vec<store::Write>) -> Result<bool, Error>;
+}
+
+/// Reasons that are told apart; an overview needs no more.
+pub const REASONS_MAX: usize = 5_000;
+
+/// Dead letters of one stage with one reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReasonCount {
+    pub stage: Option<String>,
+    pub reason: String,
+    pub count: u64,
+    /// The oldest and the newest.
+    pub generations: [u64; 2],
+    /// The lowest place.
+    pub first: Place,
+    /// µs.
+    pub last_write_time: i64,
+}
+
+impl ReasonCount {
+    fn count(reasons: &mut BTreeMap<(Option<String>, String), ReasonCount>, letter: &DeadLetter) {
+        let key = (letter.stage.clone(), letter.reason.clone());
+        if let Some(known) = reasons.get_mut(&key) {
+            known.count += 1;
+            known.generations = [known.generations[0].min(letter.generation), known.generations[1].max(letter.generation)];
+            known.first = known.first.min(letter.place);
+            known.last_write_time = known.last_write_time.max(letter.write_time);
+        } else if reasons.len() < REASONS_MAX {
+            let (stage, reason) = key.clone();
+            let generations = [letter.generation; 2];
+            let new =
+                ReasonCount { stage, reason, count: 1, generations, first: letter.place, last_write_time: letter.write_time };
+            reasons.insert(key, new);
+        }
+    }
 }
 
 /// How a dead letter came to its end.

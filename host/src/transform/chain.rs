@@ -12,6 +12,7 @@ use super::input::Input;
 use super::parked::Parked;
 use super::plan::{ChainPlan, FieldsStage, Segment};
 use super::project::{Projected, Unfit, absent};
+use super::sample::{Following, Sampling};
 use super::stage::{StageFactory, StageInstance};
 use super::{Error, StageFigures, Transformed};
 use crate::config::plan::NullValue;
@@ -22,6 +23,8 @@ use crate::record::{Batch, Column, Columns, Message, Rejection, RowOutcome};
 pub struct Chain {
     plan: Arc<ChainPlan>,
     stages: Instances,
+    /// With the number of the generation.
+    sampling: Option<(Arc<Sampling>, u64)>,
 }
 
 /// The instances of a chain's stages; one that trapped is gone until the next call.
@@ -58,7 +61,13 @@ impl Chain {
         }
         let figures = vec![StageFigures::default(); plan.stages.len()];
         let states = vec![StageState::default(); plan.stages.len()];
-        Ok(Chain { plan, stages: Instances { factory, instances, figures, states } })
+        Ok(Chain { plan, stages: Instances { factory, instances, figures, states }, sampling: None })
+    }
+
+    /// Lets people follow some of its records.
+    pub fn sampled(mut self, sampling: Arc<Sampling>, generation: u64) -> Chain {
+        self.sampling = Some((sampling, generation));
+        self
     }
 
     pub fn plan(&self) -> &Arc<ChainPlan> {
@@ -82,11 +91,14 @@ impl Chain {
         let plan = self.plan.clone();
         states.values_mut().for_each(StageState::drop_batch);
         self.stages.states = plan.stages.iter().map(|stage| states.remove(stage).unwrap_or_default()).collect();
-        let run = Run { plan: &plan, batch, stages: &mut self.stages, failing, rejected: Vec::new(), parked: Parked::default() };
-        let transformed = run.all();
+        let mut following = self.sampling.as_ref().and_then(|(sampling, generation)| sampling.follow(batch, *generation));
+        let (rejected, parked, followed) = (Vec::new(), Parked::default(), &mut following);
+        let transformed = Run { plan: &plan, batch, stages: &mut self.stages, failing, rejected, parked, followed }.all();
         states.extend(plan.stages.iter().cloned().zip(std::mem::take(&mut self.stages.states)));
-        if transformed.is_err() {
-            states.values_mut().for_each(StageState::drop_batch);
+        match (&transformed, &self.sampling) {
+            (Err(_), _) => states.values_mut().for_each(StageState::drop_batch),
+            (Ok(transformed), Some((sampling, _))) => sampling.passed(&plan.stages, &transformed.stages, following),
+            (Ok(_), None) => {}
         }
         transformed
     }
@@ -160,6 +172,7 @@ struct Run<'a> {
     failing: Failing,
     rejected: Vec<Rejected>,
     parked: Parked,
+    followed: &'a mut Option<Following>,
 }
 
 /// The rows of a segment that are still alive, and their columns by slot.
@@ -281,6 +294,7 @@ impl Run<'_> {
         self.check_reads(segment, &stage.reads, input, living);
         let rows = living.rows.len();
         let name = &self.plan.stages[stage.stage];
+        let before = self.followed.as_ref().map(|followed| followed.before_fields(segment, input, &living.rows, &living.columns));
         let mut outcome = match rows {
             0 => FieldsOutcome { columns: empty_writes(segment, stage), ..FieldsOutcome::default() },
             _ => {
@@ -295,6 +309,10 @@ impl Run<'_> {
                 }
             }
         };
+        if let (Some(followed), Some(before)) = (self.followed.as_mut(), before) {
+            let writes: Vec<&str> = stage.writes.iter().map(|slot| segment.slots[*slot].name.as_str()).collect();
+            followed.after_fields(name, before, &outcome, &writes);
+        }
         let figures = &mut self.stages.figures[stage.stage];
         figures.rows += rows as u64;
         figures.dropped += outcome.dropped.len() as u64;
@@ -360,6 +378,9 @@ impl Run<'_> {
         figures.rows += incoming.len() as u64;
         for ((incoming, outcome), input_row) in incoming.into_iter().zip(outcomes).zip(&living.rows) {
             before.resize(*input_row as usize + 1, emitted.len() as u32);
+            if let Some(followed) = self.followed.as_mut() {
+                followed.message(name, input.origin(*input_row), &incoming.message, &outcome);
+            }
             match outcome {
                 MessageOutcome::Unchanged => emitted.push(incoming.message),
                 MessageOutcome::Emit(message) => emitted.push(message),

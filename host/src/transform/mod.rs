@@ -8,6 +8,7 @@ mod parked;
 mod path;
 mod plan;
 mod project;
+mod sample;
 mod scan;
 mod stage;
 mod time;
@@ -19,6 +20,7 @@ pub use input::Input;
 pub use kinds::write_json;
 pub use plan::{ChainPlan, PlanError};
 pub use project::{KeyPath, Need, Projected, Projection, Unfit};
+pub use sample::Sampling;
 pub use scan::is_json;
 pub use stage::{Stage, StageFactory, StageInstance, Stages};
 

@@ -35,6 +35,7 @@ pub(super) struct Embedded {
 
 /// A table that is there, and the statements that write to it.
 struct Table {
+    name: String,
     columns: Vec<SinkColumn>,
     ttl: Option<Duration>,
     /// Whether rows have their end beside them.
@@ -89,5 +90,9 @@ impl Sink for Embedded {
             self.store.write(self.write_of(Arc::new(rows.clone()))).await?;
         }
         Ok(Vec::new())
+    }
+
+    async fn count(&self) -> Result<Option<u64>, Error> {
+        Ok(Some(count(&self.store, &self.table.name).await?))
     }
 }

@@ -42,6 +42,7 @@ impl Table {
             false => format!("{DELETED} AND {TIME} < ?1"),
         };
         Table {
+            name: table.to_owned(),
             columns: columns.to_vec(),
             ttl: plan.ttl,
             ends: stored.ends,

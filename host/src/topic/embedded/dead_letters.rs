@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::{Embedded, now_ms};
 use crate::record::{Header, Place};
 use crate::store;
-use crate::topic::{DeadLetter, Error, Resolution};
+use crate::topic::{DeadLetter, Error, REASONS_MAX, ReasonCount, Resolution};
 
 const COLUMNS: &str =
     "partition, \"offset\", \"key\", value, headers, timestamp, reason, stage, digest, generation, write_time, host";
@@ -79,6 +79,29 @@ pub(super) async fn get(topic: &Embedded, place: Place) -> Result<Option<DeadLet
         let mut statement = connection.prepare_cached(&select)?;
         let mut rows = statement.query(params![id, place.partition, place.offset])?;
         rows.next()?.map(letter).transpose()
+    };
+    Ok(topic.store.read(read).await?)
+}
+
+pub(super) async fn reasons(topic: &Embedded) -> Result<Vec<ReasonCount>, Error> {
+    let id = topic.log.topic;
+    let read = move |connection: &Connection| {
+        // Partition and offset in one number, the partition above 2^44 offsets.
+        let select = "SELECT stage, reason, count(*), min(generation), max(generation), min((partition << 44) + \"offset\"),
+            max(write_time) FROM dead_letters WHERE topic = ?1 GROUP BY stage, reason ORDER BY count(*) DESC LIMIT ?2";
+        let mut statement = connection.prepare_cached(select)?;
+        let reasons = statement.query_map(params![id, REASONS_MAX as i64], |row| {
+            let first: i64 = row.get(5)?;
+            Ok(ReasonCount {
+                stage: row.get(0)?,
+                reason: row.get(1)?,
+                count: row.get(2)?,
+                generations: [row.get(3)?, row.get(4)?],
+                first: Place { partition: (first >> 44) as u32, offset: first & ((1 << 44) - 1) },
+                last_write_time: row.get(6)?,
+            })
+        })?;
+        Ok(reasons.collect::<Result<_, _>>()?)
     };
     Ok(topic.store.read(read).await?)
 }

@@ -12,7 +12,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{Boundary, Consumer, DeadLetter, Ends, Error, GenerationContent, Position, Publisher, Resolution, Topic, Window};
+use super::{
+    Boundary, Consumer, DeadLetter, Ends, Error, GenerationContent, Position, Publisher, ReasonCount, Resolution, Topic, Window,
+};
 use crate::config::plan::{Retention, TopicPlan};
 use crate::record::Place;
 use crate::store::{self, Store, log};
@@ -151,6 +153,10 @@ impl Topic for Embedded {
 
     async fn dead_letter(&self, place: Place) -> Result<Option<DeadLetter>, Error> {
         dead_letters::get(self, place).await
+    }
+
+    async fn dead_letter_reasons(&self) -> Result<Vec<ReasonCount>, Error> {
+        dead_letters::reasons(self).await
     }
 
     async fn dead_letter_count(&self) -> Result<u64, Error> {

@@ -1,0 +1,32 @@
+//! What the status tells of a stage that does not move: its component, contract, settings, limits and grants.
+
+use super::PreparedStage;
+use crate::config::plan::{StageContract, StagePlan};
+use crate::plugin::World;
+use crate::status::mask;
+use crate::status::samples::{StageDetail, StageGrants, StageLimits};
+
+pub fn of(stage: &PreparedStage, plan: &StagePlan, contracts: &[StageContract]) -> StageDetail {
+    let (plugin, config) = (&stage.stage.plugin, &stage.stage.config);
+    let read = plan.grants.read.iter().map(|path| path.display().to_string());
+    StageDetail {
+        name: plan.name.clone(),
+        plugin: stage.path.display().to_string(),
+        digest: plugin.digest.clone(),
+        size_bytes: plugin.size_bytes,
+        language: plugin.language.clone(),
+        world: match plugin.world {
+            World::Fields => "fields".to_owned(),
+            World::Messages => "messages".to_owned(),
+        },
+        generation: 0,
+        contract: contracts.iter().find(|known| known.stage == plan.name).and_then(|known| known.contract.clone()),
+        settings: mask::settings(&config.settings),
+        limits: StageLimits {
+            memory_bytes: config.limits.memory_bytes,
+            batch_time_ms: config.limits.batch_time.as_millis() as u64,
+        },
+        grants: StageGrants { http: plan.grants.http.clone(), env: plan.grants.env.clone(), read: read.collect() },
+        imports: plugin.imports.clone(),
+    }
+}

@@ -1,0 +1,63 @@
+//! Clients that say nothing, read nothing, or are many: others are answered all the same.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use crate::http::get;
+use crate::support::wait_for;
+use crate::{Host, watch};
+
+/// Far below any patience of the host's: whoever waited for that would be found out.
+const SOON: Duration = Duration::from_secs(3);
+
+#[test]
+fn connections_that_say_nothing_do_not_delay_those_that_ask() {
+    let host = Host::start();
+    let mut silent = Vec::new();
+    for number in 0..200 {
+        let mut stream = TcpStream::connect(host.at()).expect("connect");
+        if number % 2 == 0 {
+            write!(stream, "GET /livez HTTP/1.1\r\nHost: {}\r\nX: ", host.at()).expect("send half a head");
+        }
+        silent.push(stream);
+        if number % 50 == 49 {
+            let began = Instant::now();
+            assert_eq!(get(host.at(), "/livez").status, 200);
+            assert!(began.elapsed() < SOON, "waited {:?} behind {number} silent clients", began.elapsed());
+        }
+    }
+    // The oldest had to go.
+    let oldest = &mut silent[0];
+    oldest.set_read_timeout(Some(SOON)).expect("set a time-out");
+    assert!(matches!(oldest.read(&mut [0; 64]), Ok(0) | Err(_)), "the oldest idle client is still there");
+}
+
+#[test]
+fn two_thousand_idle_sockets_are_bounded() {
+    let host = Host::start();
+    let mut idle = Vec::new();
+    for _ in 0..2_000 {
+        match TcpStream::connect(host.at()) {
+            Ok(stream) => idle.push(stream),
+            // This process has no more file descriptors: that is enough of them.
+            Err(_) => break,
+        }
+    }
+    idle.truncate(idle.len().saturating_sub(20));
+    assert!(idle.len() > 400, "only {} connections could be made", idle.len());
+    let began = Instant::now();
+    assert_eq!(get(host.at(), "/livez").status, 200);
+    assert!(began.elapsed() < SOON, "waited {:?}", began.elapsed());
+}
+
+#[test]
+fn a_hundred_streams_that_are_never_read_leave_room() {
+    let host = Host::start();
+    let streams: Vec<_> = (0..100).map(|_| watch(host.at())).collect();
+    let let_in = streams.iter().filter(|(status, _)| *status == 200).count();
+    assert_eq!((let_in, streams.iter().filter(|(status, _)| *status == 503).count()), (16, 84));
+    assert_eq!(get(host.at(), "/api/status").status, 200);
+    drop(streams);
+    wait_for("room for a page", || (watch(host.at()).0 == 200).then_some(()));
+}
