@@ -43,12 +43,14 @@ pub struct Charted {
 }
 
 impl Decided {
-    /// Counts again, without the records that are rejected by now.
+    /// Counts again, without the records that are rejected or dropped by now.
     pub fn chart_again(&mut self) {
         let Charted { columns, origins, deleted, .. } = &self.charted;
-        let rejected = |row: &u32| matches!(self.outcomes[origins[*row as usize] as usize], RowOutcome::Rejected { .. });
+        let gone = |row: &u32| {
+            matches!(self.outcomes[origins[*row as usize] as usize], RowOutcome::Rejected { .. } | RowOutcome::Dropped)
+        };
         let rows = origins.len() as u32;
-        let skip: Vec<u32> = (0..rows).filter(|row| rejected(row) || deleted.binary_search(row).is_ok()).collect();
+        let skip: Vec<u32> = (0..rows).filter(|row| gone(row) || deleted.binary_search(row).is_ok()).collect();
         self.charted.tallies = charts::count(&self.generation.charts, columns, origins.len(), &skip, super::now_micros() / 1_000);
     }
 }
@@ -271,7 +273,8 @@ fn bind(
             return Err(Failure::Fatal("a sink refuses a batch without naming a record of it".to_owned()));
         }
     };
-    for record in ended_everywhere(&bound) {
+    let ended = ended_everywhere(&bound);
+    for &record in &ended {
         if transformed.outcomes[record as usize] == RowOutcome::Emitted {
             transformed.outcomes[record as usize] = RowOutcome::Dropped;
         }
@@ -281,7 +284,7 @@ fn bind(
     columns.retain(|name| charts.iter().any(|chart| chart.field.name == name));
     let (origins, deleted) = (transformed.origins, transformed.deleted);
     let tallies = charts::count(charts, &columns, origins.len(), &deleted, super::now_micros() / 1_000);
-    Ok(Decided {
+    let mut decided = Decided {
         charted: Charted { tallies, columns, origins, deleted },
         outcomes: transformed.outcomes,
         stages: transformed.stages,
@@ -291,7 +294,11 @@ fn bind(
         generation,
         bound,
         took: began.elapsed(),
-    })
+    };
+    if !ended.is_empty() {
+        decided.chart_again();
+    }
+    Ok(decided)
 }
 
 /// Records that every sink left out, since their time to live has run out.
