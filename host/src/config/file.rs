@@ -358,7 +358,7 @@ pub struct TestFile {
     #[schemars(required)]
     pub name: Option<Written<String>>,
     /// The payload of the one record that goes in, as TOML.
-    #[schemars(with = "serde_json::Value")]
+    #[schemars(with = "Option<serde_json::Value>")]
     pub input: Option<Written<toml::Value>>,
     /// Instead of `input`: the payload as the text that it is, for one that TOML cannot say.
     pub payload: Option<Written<String>>,

@@ -80,7 +80,12 @@ async fn expectation(deliver: &Deliver, letter: &DeadLetter, payload: &str) -> a
     let (decided, columns) =
         worker::rehearse(Arc::new(batch), boundary, generation).await.map_err(|error| anyhow!("decide the record: {error}"))?;
     Ok(match decided.outcomes.first() {
-        Some(RowOutcome::Rejected { reason, .. }) => format!("rejected: {}", reason.trim()).into(),
+        Some(RowOutcome::Rejected { reason, .. }) => {
+            // A test binds for tables, and knows no sinks by name.
+            let sinks = decided.generation.sinks.iter();
+            let bare = sinks.filter_map(|sink| reason.strip_prefix(&format!("sink {}: ", sink.name()))).next();
+            format!("rejected: {}", bare.unwrap_or(reason).trim()).into()
+        }
         Some(RowOutcome::Deleted) => "deleted".into(),
         Some(RowOutcome::Emitted) => Value::Object(row(&decided, &columns)?),
         Some(RowOutcome::Dropped) | None => "dropped".into(),

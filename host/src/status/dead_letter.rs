@@ -65,38 +65,39 @@ fn hex(bytes: &[u8]) -> String {
 
 /// Reasons that differ in their values only: what stands in quotes, numbers, and the value that the host quotes at the end.
 pub fn group(reason: &str) -> String {
-    let mut grouped = String::with_capacity(reason.len());
-    // `field `x`: is no integer: 7a`, as the host writes it; `column `x`: …` as the sinks do.
-    let told = reason.starts_with("field `") || reason.starts_with("column `");
-    let cut = if told { reason.match_indices(": ").nth(1).map(|(at, _)| at + 2) } else { None };
-    let (head, rest) = reason.split_at(cut.unwrap_or(reason.len()));
-    let mut letters = head.chars().peekable();
-    let mut quoted = false;
-    while let Some(c) = letters.next() {
+    // `field `x`: is no integer: 7a`, as the host writes it: the value stands last.
+    let value = reason.starts_with("field `").then(|| reason.match_indices(": ").nth(1)).flatten().map(|(at, _)| at + 2);
+    // `sink users: column `id`: `7a` is not a uuid`: it stands in backticks behind the column.
+    let column = reason.find("column `").and_then(|at| Some(at + reason[at..].find("`: ")? + 3)).unwrap_or(usize::MAX);
+    let head = &reason[..value.unwrap_or(reason.len())];
+    let mut grouped = String::with_capacity(head.len());
+    let mut letters = head.char_indices().peekable();
+    let mut name = false;
+    while let Some((at, c)) = letters.next() {
         match c {
-            '`' => {
-                quoted = !quoted;
+            '`' if at < column || name => {
+                name = !name;
                 grouped.push(c);
             }
-            '"' if !quoted => {
-                // To the next quote that is not escaped.
+            '"' | '`' if !name => {
+                // To the next that is not escaped.
                 let mut before = c;
-                for c in letters.by_ref() {
-                    if c == '"' && before != '\\' {
+                for (_, next) in letters.by_ref() {
+                    if next == c && before != '\\' {
                         break;
                     }
-                    before = c;
+                    before = next;
                 }
                 grouped.push('…');
             }
-            c if c.is_ascii_digit() && !quoted && !grouped.ends_with(|before: char| before.is_alphanumeric()) => {
-                while letters.next_if(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-')).is_some() {}
+            c if c.is_ascii_digit() && !name && !grouped.ends_with(|before: char| before.is_alphanumeric()) => {
+                while letters.next_if(|(_, c)| c.is_ascii_alphanumeric() || matches!(c, '.' | '-')).is_some() {}
                 grouped.push('…');
             }
             c => grouped.push(c),
         }
     }
-    if !rest.is_empty() {
+    if value.is_some() {
         grouped.push('…');
     }
     grouped
@@ -251,7 +252,7 @@ mod tests {
             ("field `email`: is required", "field `email`: is required"),
             ("the age 17 is below 18", "the age … is below …"),
             ("no user \"a \\\" 1\" in v2", "no user … in v2"),
-            ("sink users: column `id`: \"x\" is not a uuid", "sink users: column `id`: … is not a uuid"),
+            ("sink users: column `id`: `no 17` is not a uuid", "sink users: column `id`: … is not a uuid"),
             ("payload is not JSON: expected a value at byte 120", "payload is not JSON: expected a value at byte …"),
         ] {
             assert_eq!(group(reason), grouped);
