@@ -8,7 +8,7 @@ use crate::status::samples::{StageDetail, StageGrants, StageLimits};
 
 pub fn of(stage: &PreparedStage, plan: &StagePlan, contracts: &[StageContract]) -> StageDetail {
     let (plugin, config) = (&stage.stage.plugin, &stage.stage.config);
-    let read = plan.grants.read.iter().map(|path| path.display().to_string());
+    let grants = plan.grants.names();
     StageDetail {
         name: plan.name.clone(),
         plugin: stage.path.display().to_string(),
@@ -26,7 +26,7 @@ pub fn of(stage: &PreparedStage, plan: &StagePlan, contracts: &[StageContract]) 
             memory_bytes: config.limits.memory_bytes,
             batch_time_ms: config.limits.batch_time.as_millis() as u64,
         },
-        grants: StageGrants { http: plan.grants.http.clone(), env: plan.grants.env.clone(), read: read.collect() },
+        grants: StageGrants { http: grants.http, env: grants.env, read: grants.read },
         imports: plugin.imports.clone(),
     }
 }
