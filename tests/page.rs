@@ -10,14 +10,22 @@ mod support;
 
 #[path = "page/access.rs"]
 mod access;
+#[path = "page/guide.rs"]
+mod guide;
 #[path = "page/hosted.rs"]
 mod hosted;
+#[path = "page/letters.rs"]
+mod letters;
 #[path = "page/live.rs"]
 mod live;
+#[path = "page/logs.rs"]
+mod logs;
 #[path = "page/looks.rs"]
 mod looks;
 #[path = "page/pipeline.rs"]
 mod pipeline;
+#[path = "page/plugins.rs"]
+mod plugins;
 #[path = "page/runs.rs"]
 mod runs;
 #[path = "page/safety.rs"]

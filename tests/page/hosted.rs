@@ -63,6 +63,13 @@ impl Hosted {
         fs::read_to_string(self.store.join("token")).expect("read the token").trim().to_owned()
     }
 
+    /// A POST with the token.
+    pub fn change(&self, path: &str) {
+        let headers = ["Content-Type: application/json".to_owned(), format!("Authorization: Bearer {}", self.token())];
+        let answer = http::post(self.address, path, &headers, "{}");
+        assert_eq!(answer.status, 200, "{path}: {}", answer.body);
+    }
+
     /// A wide window on a tab, opened with the link that carries the token. `None`, said loudly, where no Chromium is.
     pub fn open(&self, tab: &str) -> Option<Browser> {
         let link = format!("http://{}/#{tab}&token={}", self.address, self.token());

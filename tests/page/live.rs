@@ -59,6 +59,8 @@ fn figures_charts_and_rows_are_those_of_the_store() {
     assert_eq!(page.text("#health-word").to_lowercase(), "all well");
     assert_eq!(page.eval("document.querySelectorAll('#parts > li').length"), 5);
 
+    page.click_text("#counts button", "Count the table");
+    page.wait_for("document.querySelector('[data-counted=users]').textContent.startsWith('300 rows in users')");
     assert_eq!(page.faults, Vec::<String>::new());
 }
 

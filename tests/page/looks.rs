@@ -22,14 +22,12 @@ fn every_tab_fits_a_telephone_and_a_wide_screen_and_is_pictured() {
             page.eval(&format!("document.getElementById('tab-{tab}').click()"));
             page.wait_for(match tab.as_str() {
                 "live" => "document.querySelectorAll('#charts > section').length > 2",
-                "pipeline" => "document.querySelectorAll('.graph .node').length === 6",
+                "pipeline" => "(document.querySelector('.samples').hidden && document.querySelector('[data-part=\"stage enrich\"]').dispatchEvent(new MouseEvent('click')), document.querySelectorAll('.places li').length > 2)",
                 "plugins" => "document.querySelectorAll('.plugin .facts h4').length >= 10",
-                "dead-letters" => {
-                    "[...document.querySelectorAll('#dead-letters-panel .empty')].some(one => one.getClientRects().length)"
-                }
+                "dead-letters" => "[...document.querySelectorAll('#dead-letters-panel .empty')].some(one => one.getClientRects().length)",
                 "runs" => "document.querySelectorAll('.runs tbody tr').length > 3",
-                "logs" => "document.querySelectorAll('.log li').length",
-                _ => "document.querySelectorAll('.shop svg').length === 5",
+                "logs" => "document.querySelector('#logs-panel .logbox')",
+                _ => "document.querySelectorAll('.steps > li').length === 5",
             });
             let overflow = page.eval("document.documentElement.scrollWidth - innerWidth");
             assert!(overflow.as_i64() <= Some(0), "{tab} is {overflow} too wide at {width}");

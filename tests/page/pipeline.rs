@@ -26,3 +26,40 @@ fn the_graph_has_the_parts_that_run_with_their_figures() {
     assert_eq!(page.eval("document.querySelectorAll('.edges .still, .edges .moving').length"), 4);
     assert_eq!(page.eval("document.querySelectorAll('.edges .fall').length"), 2);
 }
+
+#[test]
+fn a_stage_shows_records_before_and_after_it() {
+    let hosted = Hosted::changed(|_, text| text.replace("every = \"0s\"", "every = \"200ms\"").replace("records = 300\n", ""));
+    let Some(mut page) = hosted.open("pipeline") else { return };
+    page.wait_for("document.querySelector('[data-part=\"stage enrich\"]')");
+    // By keyboard: a part that can be chosen is a button.
+    page.eval("document.querySelector('[data-part=\"stage enrich\"]').focus()");
+    page.press("Enter");
+    page.wait_for("document.querySelectorAll('.places li').length > 3");
+    page.wait_for("document.querySelector('.pair tr[data-field=full_name].changed')");
+    page.click_text(".samples button", "Freeze");
+    page.wait_for("document.querySelector('.samples [aria-pressed=true]')");
+    let changed = page.eval("[...document.querySelectorAll('.pair tr.changed')].map(one => one.dataset.field).sort()");
+    assert_eq!(changed, json!(["age_band", "email_provider", "full_name", "registration_year"]));
+    let mut cells = |field: &str| {
+        page.eval(&format!("[...document.querySelectorAll('.pair tr[data-field={field}] td')].map(one => one.textContent)"))
+    };
+    let (first, last, full) = (cells("first_name"), cells("last_name"), cells("full_name"));
+    assert_eq!(full[1], format!("{} {}", first[0].as_str().unwrap(), last[0].as_str().unwrap()));
+    assert_eq!(full[0], "");
+    assert!(page.text(".samples .lede p").contains("are not shown"), "{}", page.text(".samples .lede p"));
+
+    // Frozen, nothing moves; a search narrows.
+    let list = "[...document.querySelectorAll('.places b')].map(one => one.textContent).join()";
+    let before = page.eval(list);
+    let emitted = hosted.api("/api/status")["totals"]["emitted"].as_u64().unwrap();
+    hosted.until("more users", |status| status["totals"]["emitted"].as_u64() > Some(emitted + 60));
+    assert_eq!(page.eval(list), before);
+    let place = page.text(".places [aria-pressed=true] b");
+    page.click(".samples input[type=search]");
+    page.write(full[1].as_str().unwrap());
+    page.wait_for(&format!("document.querySelector('.places b').textContent === '{place}'"));
+    page.write(" and nobody else");
+    page.wait_for("document.querySelectorAll('.places li').length === 0");
+    assert_eq!(page.faults, Vec::<String>::new());
+}

@@ -9,7 +9,7 @@ use crate::hosted::Hosted;
 const EVIL: &str = "<img src=x onerror=\"window.owned=1\"><script>window.owned=1</script><svg onload=window.owned=1>";
 
 /// A user whose every free text is an attack.
-fn user(email: String) -> String {
+pub fn user(email: String) -> String {
     json!({
         "gender": EVIL, "email": email, "phone": EVIL, "cell": EVIL, "nat": EVIL,
         "name": { "title": EVIL, "first": EVIL, "last": EVIL },
@@ -57,7 +57,7 @@ fn nothing_runs_whatever_stands_in_records_names_and_errors() {
                 page.wait_for("document.querySelector('.letter pre.code')?.textContent.includes('<script>')");
             }
             "runs" => page.wait_for("document.querySelectorAll('.runs tbody tr').length"),
-            "logs" => page.wait_for("document.querySelectorAll('.log li').length"),
+            "logs" => page.wait_for("document.querySelector('#logs-panel .logbox')"),
             _ => {}
         }
         let foreign =
