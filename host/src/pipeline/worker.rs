@@ -115,8 +115,8 @@ impl Workers {
         let lane = &self.lanes[batch.partition() as usize % self.lanes.len()];
         let (reply, answer) = oneshot::channel();
         let waits = generation.waits();
-        let (states, sampling) = (states.clone(), self.sampling.clone());
-        let job = Job { batch: batch.clone(), boundary, generation: generation.clone(), states, sampling, reply };
+        let (lent, sampling) = (states.clone(), self.sampling.clone());
+        let job = Job { batch: batch.clone(), boundary, generation: generation.clone(), states: lent, sampling, reply };
         lane.hand_over(job, waits).await.map_err(Error::Fatal)?;
         match answer.await.map_err(|_| ended("a worker"))? {
             Err(Failure::Chain(failed @ transform::Error::Blame { .. })) => {
