@@ -5,11 +5,15 @@ mod tables;
 #[path = "conformance/topics.rs"]
 mod topics;
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 use tables::{CHECKS, Flaw, Step};
-use tidemill::config::plan::SinkAddress;
+use tidemill::config::plan::{NullValue, Retention, SinkAddress, TopicAddress, TopicPlan};
 use tidemill::sink;
 use tidemill::store::Store;
+use tidemill::topic::Topic;
+use tidemill::topic::embedded::Embedded;
 
 async fn value_after(at: SinkAddress, steps: &[Step], flaw: Flaw) -> Option<Value> {
     let dir = tempfile::tempdir().unwrap();
@@ -35,4 +39,26 @@ async fn every_table_passes_each_check_and_a_double_fails_it() {
         assert_eq!(value_after(memory, steps, Flaw::None).await, wanted, "memory: {name}");
         assert_ne!(value_after(embedded(), steps, flaw).await, wanted, "the double passes: {name}");
     }
+}
+
+#[tokio::test]
+async fn the_embedded_topic_passes_each_check_and_a_double_fails_it() {
+    let mut stores = Vec::new();
+    topics::list(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        stores.push(dir);
+        async move {
+            let plan = TopicPlan {
+                name: "t".to_owned(),
+                at: TopicAddress::Embedded,
+                key: None,
+                partitions: 1,
+                retention: Retention { age: None, bytes: None },
+                null_value: NullValue::Reject,
+            };
+            Arc::new(Embedded::open(&store, &plan).await.unwrap()) as Arc<dyn Topic>
+        }
+    })
+    .await;
 }

@@ -5,6 +5,7 @@ mod doubles;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use doubles::{Running, Seen, World, batch};
 use tidemill::config::plan::StopWhen;
@@ -210,4 +211,87 @@ async fn a_clock_that_was_ahead_is_an_alarm_and_times_still_grow() {
     let alarms = running.deliver.report.reporter().snapshot().alarms;
     assert!(alarms[0].contains("ahead of this host's clock"), "{alarms:?}");
     running.drained().await.unwrap();
+}
+
+#[tokio::test]
+async fn where_a_person_has_moved_the_offset_records_are_decided_again_later_than_before() {
+    let world = Arc::new(World::default());
+    let running = Running::start(&world, 1, None);
+    running.give(batch(&[(0, "a"), (1, "b"), (2, "c")]));
+    running.settled(3).await;
+    running.drained().await.unwrap();
+    let before = world.saved();
+    *world.moved.lock().unwrap() = Some(1);
+    world.end.store(1_000, Ordering::SeqCst);
+    let running = Running::start(&world, 1, None);
+    running.settled(0).await;
+    running.give(batch(&[(1, "b"), (2, "c"), (3, "d")]));
+    running.settled(4).await;
+    running.drained().await.unwrap();
+    let after = world.saved();
+    assert_eq!((after.figures.emitted, after.figures.re_decided), (4, 2), "each offset counts once");
+    let times: Vec<(i64, i64)> = world.rows().split_off(3);
+    let latest = before.boundaries[0].write_time(1_000);
+    assert!(times[0].1 > latest, "a host that does not know yet wrote nothing later: {times:?} after {latest}");
+    // Saved before the first row under it.
+    let seen = world.seen.lock().unwrap();
+    let row = seen.iter().rposition(|seen| matches!(seen, Seen::Wrote(_))).unwrap();
+    assert!(matches!(&seen[row - 1], Seen::Saved(1, reach, boundaries) if *reach >= 4 && boundaries == &[(1, 1)]), "{seen:?}");
+}
+
+#[tokio::test]
+async fn what_was_decided_by_code_that_is_not_here_is_decided_again_and_counted() {
+    let world = Arc::new(World::default());
+    let boundary = |first, generation| Boundary { first, generation, time: 1_000 };
+    let position = Position { next: 2, reach: 5, boundaries: vec![boundary(0, 1), boundary(9, 2)], figures: Figures::default() };
+    // Generation 2 has written nothing: its code need not be here.
+    world.lost_code.lock().unwrap().push(2);
+    *world.position.lock().unwrap() = Some(position.clone());
+    let running = Running::start(&world, 3, None);
+    running.give(batch(&[(2, "a")]));
+    running.settled(3).await;
+    running.killed().await;
+    assert_eq!((world.saved().boundaries[0], world.saved().figures.re_decided), (boundary(0, 1), 0));
+    // That of generation 1 may have written offsets 2 to 4.
+    world.lost_code.lock().unwrap().push(1);
+    *world.position.lock().unwrap() = Some(position);
+    let running = Running::start(&world, 3, None);
+    running.give(batch(&[(2, "a"), (4, "b"), (5, "c")]));
+    running.settled(6).await;
+    let saved = world.saved();
+    let begun: Vec<(i64, u64)> = saved.boundaries.iter().map(|boundary| (boundary.first, boundary.generation)).collect();
+    assert_eq!((begun, saved.figures.re_decided), (vec![(2, 3)], 2));
+    running.drained().await.unwrap();
+}
+
+#[tokio::test]
+async fn settled_records_are_saved_together_and_when_the_host_drains() {
+    let world = Arc::new(World::default());
+    *world.save_every.lock().unwrap() = Duration::from_secs(3_600);
+    let running = Running::start(&world, 1, None);
+    for offset in 0..10 {
+        running.give(batch(&[(offset, "a")]));
+    }
+    while world.rows().len() < 10 {
+        tokio::task::yield_now().await;
+    }
+    let saves = || world.seen.lock().unwrap().iter().filter(|seen| matches!(seen, Seen::Saved(..))).count();
+    assert_eq!((saves(), world.saved().next), (1, 0), "boundary and reach, once");
+    running.drained().await.unwrap();
+    assert_eq!((saves(), world.saved().next, world.saved().reach), (2, 10, 10));
+}
+
+#[tokio::test]
+async fn what_is_settled_is_saved_in_time_and_the_next_offset_passes_what_no_record_has() {
+    let world = Arc::new(World::default());
+    *world.save_every.lock().unwrap() = Duration::from_millis(50);
+    let running = Running::start(&world, 1, None);
+    running.give(batch(&[(0, "a"), (1, "reject")]));
+    running.end(4);
+    running.settled(4).await;
+    assert_eq!((world.saved().next, world.dead_letters.lock().unwrap().len()), (4, 1));
+    running.give(batch(&[(4, "b")]));
+    running.settled(5).await;
+    running.drained().await.unwrap();
+    assert_eq!((world.saved().next, world.saved().figures.emitted), (5, 2));
 }

@@ -5,6 +5,10 @@ mod support;
 
 #[path = "services/cassandra.rs"]
 mod cassandra;
+#[path = "conformance/topics.rs"]
+mod conformance;
+#[path = "services/delivery.rs"]
+mod delivery;
 #[path = "services/jars.rs"]
 mod jars;
 #[path = "services/kafka.rs"]
@@ -15,6 +19,8 @@ mod process;
 mod stand;
 #[path = "services/table.rs"]
 mod table;
+#[path = "services/topic.rs"]
+mod topic;
 
 use cassandra::Cassandra;
 use kafka::Kafka;

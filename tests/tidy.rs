@@ -13,19 +13,21 @@ const LINES_MAX: usize = 600;
 const TEST_LINES_MAX: usize = 800;
 
 /// Which modules a module may name. Records know nobody; whoever comes later in the way of a record may know what came before.
-const IMPORTS: [(&str, &[&str]); 15] = [
+const IMPORTS: [(&str, &[&str]); 17] = [
     ("record", &[]),
     ("config", &["record"]),
     ("schedule", &["config"]),
     ("store", &["record", "config", "status"]),
-    ("topic", &["record", "config", "store"]),
+    ("crash", &[]),
+    ("kafka", &["config"]),
+    ("topic", &["record", "config", "store", "kafka", "crash"]),
     ("source", &["record", "config", "topic"]),
     ("stand_in", &["record", "config", "schedule", "source"]),
     ("plugin", &["record", "config"]),
     ("transform", &["record", "config", "plugin"]),
-    ("sink", &["record", "config", "store"]),
+    ("sink", &["record", "config", "store", "kafka"]),
     ("status", &["record", "topic"]),
-    ("pipeline", &["record", "config", "schedule", "store", "topic", "source", "plugin", "transform", "sink", "status"]),
+    ("pipeline", &["record", "config", "schedule", "store", "topic", "source", "plugin", "transform", "sink", "status", "crash"]),
     ("verify", &["record", "config", "topic", "plugin", "transform", "sink", "pipeline"]),
     ("bench", &["record", "config", "store", "topic", "source", "plugin", "transform", "sink", "status", "pipeline"]),
     (

@@ -61,7 +61,7 @@ async fn a_consumer_goes_on_at_the_saved_position() {
     publisher.publish(page.clone(), Cursor(serde_json::json!({ "page": 2 }))).await.unwrap();
 
     let mut consumer = topic.consumer(Window::default()).await.unwrap();
-    assert!(matches!(consumer.next().await.unwrap(), Event::Assigned { partition: 0, position: None, first: 0 }));
+    assert!(matches!(consumer.next().await.unwrap(), Event::Assigned { partition: 0, position: None, first: 0, moved: None }));
     let Event::Batch(batch) = consumer.next().await.unwrap() else { panic!("a batch") };
     let read: Vec<Message> = batch.iter().map(|record| record.to_message()).collect();
     assert_eq!(read, page);

@@ -5,6 +5,8 @@
 pub mod bench;
 pub mod cli;
 pub mod config;
+pub mod crash;
+pub mod kafka;
 pub mod pipeline;
 pub mod plugin;
 pub mod record;

@@ -6,10 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde_json::json;
-use tidemill::config::plan::{NullValue, Retention, TopicAddress, TopicPlan};
 use tidemill::record::{Message, Place};
-use tidemill::store::Store;
-use tidemill::topic::embedded::Embedded;
 use tidemill::topic::{
     Boundary, Consumer, Cursor, DeadLetter, Error, Event, Figures, Position, Published, Publisher, Save, Saver, StateChanges,
     StoredState, Topic, Window,
@@ -17,18 +14,18 @@ use tidemill::topic::{
 
 type Checked = Result<(), String>;
 /// Doubles stand between the check and a real topic.
-type Flaw = fn(Embedded) -> Subject;
+type Flaw = fn(Arc<dyn Topic>) -> Subject;
 
 /// The parts of a topic that the list exercises.
 struct Subject {
-    topic: Embedded,
+    topic: Arc<dyn Topic>,
     loses_cursor: bool,
     loses_position: bool,
     keeps_accepted: bool,
     takes_late_saves: bool,
 }
 
-fn sound(topic: Embedded) -> Subject {
+fn sound(topic: Arc<dyn Topic>) -> Subject {
     Subject { topic, loses_cursor: false, loses_position: false, keeps_accepted: false, takes_late_saves: false }
 }
 
@@ -38,8 +35,13 @@ impl Subject {
         if self.loses_cursor { Box::new(LosesCursor(publisher)) } else { publisher }
     }
 
+    /// A consumer that holds the topic's one partition.
     async fn consumer(&self) -> Box<dyn Consumer> {
-        self.topic.consumer(Window::default()).await.unwrap()
+        let mut consumer = self.topic.consumer(Window::default()).await.unwrap();
+        match consumer.next().await.unwrap() {
+            Event::Assigned { partition: 0, .. } => consumer,
+            _ => panic!("an assignment comes first"),
+        }
     }
 
     fn saver(&self, consumer: &dyn Consumer) -> Arc<dyn Saver> {
@@ -176,22 +178,8 @@ async fn a_save_of_an_earlier_assignment_is_refused(subject: Subject) -> Checked
 
 type Check = fn(Subject) -> Pin<Box<dyn Future<Output = Checked>>>;
 
-async fn run(check: Check, flaw: Flaw) -> Checked {
-    let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path()).unwrap();
-    let plan = TopicPlan {
-        name: "t".to_owned(),
-        at: TopicAddress::Embedded,
-        key: None,
-        partitions: 1,
-        retention: Retention { age: None, bytes: None },
-        null_value: NullValue::Reject,
-    };
-    check(flaw(Embedded::open(&store, &plan).await.unwrap())).await
-}
-
-#[tokio::test]
-async fn the_embedded_topic_passes_each_check_and_a_double_fails_it() {
+/// Checks topics that are made by `fresh`, empty and of one partition, one for each check and double.
+pub async fn list<Made: Future<Output = Arc<dyn Topic>>>(mut fresh: impl FnMut() -> Made) {
     let list: [(&str, Check, Flaw); 4] = [
         ("cursor", |s| Box::pin(cursor_is_published_with_its_page(s)), |topic| Subject { loses_cursor: true, ..sound(topic) }),
         (
@@ -211,7 +199,7 @@ async fn the_embedded_topic_passes_each_check_and_a_double_fails_it() {
         ),
     ];
     for (name, check, flaw) in list {
-        assert_eq!(run(check, sound).await, Ok(()), "{name}");
-        assert!(run(check, flaw).await.is_err(), "the double passes {name}");
+        assert_eq!(check(sound(fresh().await)).await, Ok(()), "{name}");
+        assert!(check(flaw(fresh().await)).await.is_err(), "the double passes {name}");
     }
 }

@@ -1,7 +1,7 @@
 //! A topic, a chain and a sink in memory, which note in one list what happens in which order.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -45,6 +45,13 @@ pub struct World {
     pub writes_one_row: AtomicBool,
     /// So many calls answer `retry`.
     pub retries: AtomicUsize,
+    /// Where a person has moved the offset to.
+    pub moved: Mutex<Option<i64>>,
+    /// Generations whose code is not here.
+    pub lost_code: Mutex<Vec<u64>>,
+    /// The end of the topic.
+    pub end: AtomicI64,
+    pub save_every: Mutex<Duration>,
 }
 
 impl World {
@@ -224,10 +231,13 @@ impl Topic for Log {
         None
     }
     async fn ends(&self) -> Result<Vec<Ends>, Error> {
-        Ok(Vec::new())
+        Ok(vec![Ends { partition: 0, first: 0, end: self.world.end.load(Ordering::SeqCst), bytes: 0 }])
     }
     async fn positions(&self) -> Result<Vec<(u32, Position)>, Error> {
         Ok(Vec::new())
+    }
+    async fn hosts(&self) -> Result<BTreeMap<u32, String>, Error> {
+        Ok(BTreeMap::new())
     }
     async fn generations(&self) -> Result<Vec<(u64, GenerationContent)>, Error> {
         Ok(Vec::new())
@@ -247,6 +257,12 @@ impl Topic for Log {
     async fn resolve_dead_letter(&self, _: Place, _: Resolution, _: Vec<Write>) -> Result<bool, Error> {
         Ok(false)
     }
+    async fn replay_generation(&self, _: Place) -> Result<Option<u64>, Error> {
+        Ok(None)
+    }
+    async fn begin_replay(&self, _: Place, _: u64) -> Result<(), Error> {
+        Ok(())
+    }
 }
 
 fn generation(world: &Arc<World>, number: u64) -> Generation {
@@ -264,6 +280,10 @@ impl Recall for Older {
     async fn recall(&self, number: u64) -> Result<Generation, String> {
         Ok(generation(&self.0, number))
     }
+
+    async fn has(&self, number: u64) -> Result<bool, String> {
+        Ok(!self.0.lost_code.lock().unwrap().contains(&number))
+    }
 }
 
 /// A deliver leg over one partition, under way.
@@ -278,7 +298,8 @@ impl Running {
     pub fn start(world: &Arc<World>, number: u64, stop_when: Option<StopWhen>) -> Running {
         let (events, given) = mpsc::unbounded_channel();
         let position = world.position.lock().unwrap().clone();
-        let _ = events.send(Event::Assigned { partition: 0, position, first: 0 });
+        let moved = *world.moved.lock().unwrap();
+        let _ = events.send(Event::Assigned { partition: 0, position, first: 0, moved });
         let deliver = Arc::new(Deliver {
             topic: Arc::new(Log { world: world.clone(), events: Mutex::new(Some(given)) }),
             generations: Generations::new(generation(world, number), Box::new(Older(world.clone()))),
@@ -290,8 +311,14 @@ impl Running {
             progress: Progress::default(),
             drain: Drain::default(),
             drain_deadline: Duration::from_secs(5),
+            save_every: *world.save_every.lock().unwrap(),
         });
         Running { run: tokio::spawn(deliver.clone().run()), deliver, events }
+    }
+
+    /// Tells that the topic ends there.
+    pub fn end(&self, next: i64) {
+        let _ = self.events.send(Event::End { partition: 0, next });
     }
 
     pub fn give(&self, batch: Batch) {

@@ -1,6 +1,6 @@
 //! A topic whose publisher fails as it is told, and otherwise is the embedded one.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -70,6 +70,10 @@ impl Topic for Flaky {
         self.inner.positions().await
     }
 
+    async fn hosts(&self) -> Result<BTreeMap<u32, String>, Error> {
+        self.inner.hosts().await
+    }
+
     async fn generations(&self) -> Result<Vec<(u64, GenerationContent)>, Error> {
         self.inner.generations().await
     }
@@ -92,5 +96,13 @@ impl Topic for Flaky {
 
     async fn resolve_dead_letter(&self, place: Place, how: Resolution, with: Vec<store::Write>) -> Result<bool, Error> {
         self.inner.resolve_dead_letter(place, how, with).await
+    }
+
+    async fn replay_generation(&self, place: Place) -> Result<Option<u64>, Error> {
+        self.inner.replay_generation(place).await
+    }
+
+    async fn begin_replay(&self, place: Place, generation: u64) -> Result<(), Error> {
+        self.inner.begin_replay(place, generation).await
     }
 }

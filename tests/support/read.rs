@@ -187,9 +187,10 @@ impl Store {
         rows.expect("read dead letters").collect::<Result<_, _>>().expect("read dead letters")
     }
 
-    /// What was done by wish with dead letters.
+    /// What was done by wish with dead letters; a replay that has begun and not ended is none.
     pub fn receipts(&self) -> BTreeMap<Place, Value> {
-        let select = r#"SELECT partition, "offset", resolution FROM receipts WHERE topic = ?1"#;
+        let select = r#"SELECT partition, "offset", resolution FROM receipts
+            WHERE topic = ?1 AND resolution ->> '$.how' <> 'replaying'"#;
         let mut statement = self.connection.prepare(select).expect("read receipts");
         let rows = statement.query_map([self.topic], |row| {
             let resolution: String = row.get(2)?;

@@ -15,8 +15,7 @@ use crate::record::{Place, escape};
 use crate::status::dead_letter::{ShownBytes, ShownLetter};
 use crate::status::{Control, Pinned};
 use crate::store::Store;
-use crate::topic::embedded::Embedded;
-use crate::topic::{Resolution, Topic};
+use crate::topic::{self, Resolution, Topic};
 
 #[derive(clap::Args)]
 #[command(
@@ -115,7 +114,7 @@ impl fmt::Display for Spot {
 /// The dead letters of a pipeline, through whoever has its store.
 enum Letters {
     Host(Owner),
-    Ours { topic: Embedded, pipeline: PipelineArgs, store: Store },
+    Ours { topic: Arc<dyn Topic>, pipeline: PipelineArgs, store: Store },
 }
 
 impl Letters {
@@ -124,7 +123,7 @@ impl Letters {
         match owner::keeper(&args.store_to_ask(&loaded))? {
             Keeper::Host(host) => Ok(Letters::Host(host)),
             Keeper::Us(store) => {
-                let topic = block_on(Embedded::open(&store, &loaded.pipeline.topic))?;
+                let topic = block_on(topic::open(&loaded.pipeline.topic, &loaded.pipeline.name, &store))?;
                 let topic = topic.or_exit(Exit::Environment)?;
                 Ok(Letters::Ours { topic, pipeline: args, store })
             }

@@ -22,10 +22,6 @@ pub struct Args {
 
 pub fn run(args: Args, out: &Output) -> Result<Done, Failure> {
     let mut loaded = args.pipeline.load(out)?;
-    let unsupported = loaded.unsupported();
-    if !unsupported.is_empty() {
-        return Err(refused(&unsupported));
-    }
     build::build(&loaded, out)?;
     let mut store_dir = args.pipeline.store_dir(&loaded);
     let stand_in_for = stand_in(&mut loaded)?;

@@ -13,6 +13,7 @@ use crate::pipeline::{self, Options, Prepared, Running, StartError};
 use crate::status::Reporter;
 use crate::status::token::Token;
 use crate::store::{self, Store};
+use crate::topic;
 
 /// Threads for I/O; plugins have threads of their own.
 const IO_THREADS: usize = 2;
@@ -99,6 +100,7 @@ impl Host {
 fn refused(error: StartError) -> Failure {
     let exit = match &error {
         StartError::Store(store::Error::Owned(_) | store::Error::Io(_)) | StartError::Workers(_) => Exit::Environment,
+        StartError::Topic(topic::Error::Transient(_)) => Exit::Environment,
         StartError::Chain(_) => Exit::Wrong,
         _ => Exit::Failed,
     };

@@ -18,10 +18,6 @@ pub struct Args {
 
 pub fn run(args: Args, out: &Output) -> Result<Done, Failure> {
     let loaded = args.pipeline.load(out)?;
-    let unsupported = loaded.unsupported();
-    if !unsupported.is_empty() {
-        return Err(refused(&unsupported));
-    }
     let store_dir = args.pipeline.store_dir(&loaded);
     let progress = out.progress("compiling", None);
     let prepared = prepare(loaded, &inspect::engine()?).map_err(|found| refused(&found))?;

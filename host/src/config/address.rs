@@ -1,6 +1,6 @@
 //! Addresses: `embedded`, `kafka://host:port,…`, `cassandra://host:port,…`, `file:path`, `stdout`, `topic:name`, `null`, `memory:name`.
 
-use super::plan::TopicAddress;
+use super::plan::{KafkaPlan, TopicAddress};
 
 /// A sink's address, before its table is looked at.
 #[derive(Debug, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub fn topic(text: &str) -> Result<TopicAddress, AddressError> {
     let forms = "a topic is at \"embedded\", or \"kafka://host1:9092,host2:9092\"";
     match text.split_once(':') {
         None if text == "embedded" => Ok(TopicAddress::Embedded),
-        Some(("kafka", rest)) => Ok(TopicAddress::Kafka { brokers: hosts(text, rest, 9092)? }),
+        Some(("kafka", rest)) => Ok(TopicAddress::Kafka(KafkaPlan::new(hosts(text, rest, 9092)?))),
         _ => {
             Err((format!("`{text}` is no address of a topic"), near(text, &["embedded", "kafka://"]).unwrap_or(forms.to_owned())))
         }
@@ -107,7 +107,7 @@ mod tests {
     fn reads_addresses() {
         assert_eq!(topic("embedded"), Ok(TopicAddress::Embedded));
         let brokers = vec!["h1:9092".to_owned(), "h2:9093".to_owned()];
-        assert_eq!(topic("kafka://h1,h2:9093"), Ok(TopicAddress::Kafka { brokers }));
+        assert_eq!(topic("kafka://h1,h2:9093"), Ok(TopicAddress::Kafka(KafkaPlan::new(brokers))));
         assert_eq!(sink("cassandra://[::1]:9043"), Ok(SinkAt::Cassandra(vec!["[::1]:9043".to_owned()])));
         assert_eq!(sink("file:out/users.ndjson"), Ok(SinkAt::File("out/users.ndjson".to_owned())));
         assert_eq!(sink("topic:users.clean"), Ok(SinkAt::Topic("users.clean".to_owned())));

@@ -58,6 +58,13 @@ pub const DELETE_WITHOUT_KEY: &str = "TM061";
 pub const SAMPLE_NOT_USED: &str = "TM062";
 pub const BAD_CHART: &str = "TM063";
 
+pub const PROPERTY_OF_THE_HOST: &str = "TM090";
+pub const BAD_PROPERTY: &str = "TM091";
+pub const BROKER_UNREACHABLE: &str = "TM092";
+pub const BROKER_REFUSES: &str = "TM093";
+pub const TOPIC_MISSING: &str = "TM094";
+pub const TOPIC_DIFFERS: &str = "TM095";
+
 pub const PLUGIN_MISSING: &str = "TM070";
 pub const PLUGIN_INVALID: &str = "TM071";
 pub const PLUGIN_START: &str = "TM072";
@@ -72,4 +79,4 @@ pub const COLUMN_DIFFERS: &str = "TM085";
 pub const KEY_DIFFERS: &str = "TM086";
 
 /// What is wrong with these is not in the file.
-pub const OF_THE_ENVIRONMENT: &[&str] = &[CLUSTER_UNREACHABLE, CLUSTER_REFUSES];
+pub const OF_THE_ENVIRONMENT: &[&str] = &[CLUSTER_UNREACHABLE, CLUSTER_REFUSES, BROKER_UNREACHABLE, BROKER_REFUSES];

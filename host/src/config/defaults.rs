@@ -13,6 +13,7 @@ pub const TIMEOUT: &str = "30s";
 pub const RESPONSE_LIMIT: &str = "64 MiB";
 pub const AT: &str = "embedded";
 pub const PARTITIONS: u32 = 1;
+pub const LAG_MAX: u64 = 1_000_000;
 pub const RETENTION: &str = "7d or 1 GiB";
 pub const NULL_VALUE: &str = "reject";
 pub const MEMORY: &str = "256 MiB";

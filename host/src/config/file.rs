@@ -146,7 +146,7 @@ pub struct NextFile {
     pub link: Option<Written<String>>,
 }
 
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct TopicFile {
     /// The topic's name. Default: the pipeline's.
@@ -156,7 +156,7 @@ pub struct TopicFile {
     pub at: Option<Written<String>>,
     /// Payload field that becomes the record's key: all records of one key are in one partition, in order.
     pub key: Option<Written<String>>,
-    /// How many partitions: each is worked on in order, several side by side.
+    /// How many partitions: each is worked on in order, several side by side. Kafka: without it, as many as the topic has.
     #[schemars(range(min = 1, max = 1_024), extend("default" = defaults::PARTITIONS))]
     pub partitions: Option<Written<u32>>,
     /// embedded: what is kept of records that are done with, by age and size, whichever is reached first; or `"for ever"`.
@@ -165,6 +165,18 @@ pub struct TopicFile {
     /// What a record without a value means: it is rejected, dropped, or deletes the row of its key.
     #[schemars(extend("default" = defaults::NULL_VALUE))]
     pub null_value: Option<Written<NullValue>>,
+    /// Kafka: the topic is made where absent. Topics for positions, control and dead letters are always made.
+    #[schemars(extend("default" = defaults::CREATE))]
+    pub create: Option<Written<bool>>,
+    /// Kafka: on how many brokers the topics that are made are kept. Default: the cluster's.
+    #[schemars(range(min = 1, max = 32_767))]
+    pub replication: Option<Written<u16>>,
+    /// Kafka: the source waits while so many records wait for delivery.
+    #[schemars(range(min = 1, max = 9_007_199_254_740_991u64), extend("default" = defaults::LAG_MAX))]
+    pub lag_max: Option<Written<u64>>,
+    /// Kafka: any property of librdkafka, such as `"security.protocol" = "SASL_SSL"`. A secret is `{ env = "NAME" }` or
+    /// `{ file = "path" }`.
+    pub properties: Option<Written<Named<Written<TextOrSecret>>>>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -267,7 +279,7 @@ pub struct SinkFile {
     #[schemars(required)]
     pub name: Option<Written<String>>,
     /// Tables: `embedded` (in the store) or `cassandra://host1:9042,host2`. Whole records as JSON: `file:path`, `stdout`,
-    /// `topic:name` (a topic in the store). Nothing: `null`. For tests: `memory:name`.
+    /// `topic:name` (a topic beside the pipeline's own). Nothing: `null`. For tests: `memory:name`.
     #[schemars(extend("default" = defaults::AT))]
     pub at: Option<Written<String>>,
     /// Tables: `keyspace.table`.

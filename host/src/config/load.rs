@@ -9,7 +9,7 @@ use toml::de::DeValue;
 use super::code;
 use super::diagnostic::{self, Diagnostic, Texts};
 use super::file::PipelineFile;
-use super::plan::{Pipeline, TopicAddress};
+use super::plan::Pipeline;
 use super::resolve::{Resolver, plain};
 use super::schema::schema;
 use super::shape::Shape;
@@ -43,22 +43,6 @@ pub struct Loaded {
     /// Where everything was written, for diagnostics that come later.
     pub places: Places,
     pub warnings: Vec<Diagnostic>,
-}
-
-impl Loaded {
-    /// What the file may say and `check` accepts, but this version cannot run. Whoever starts the pipeline asks first.
-    pub fn unsupported(&self) -> Vec<Diagnostic> {
-        let refuse = |what: &str, path: String| {
-            Diagnostic::error(code::NOT_YET, format!("this version cannot run {what}"))
-                .at(self.places.value(&path))
-                .help("run it embedded: --set topic.at=embedded")
-        };
-        let mut found = Vec::new();
-        if let TopicAddress::Kafka { .. } = self.pipeline.topic.at {
-            found.push(refuse("on a Kafka topic", "topic.at".to_owned()));
-        }
-        found
-    }
 }
 
 /// Reads the file at `path` and the samples and secrets that it names. Errors come with all warnings, in the file's order.

@@ -22,6 +22,7 @@ mod resolve_dashboard;
 mod resolve_http;
 mod resolve_source;
 mod resolve_stage;
+mod resolve_topic;
 pub mod schema;
 mod shape;
 mod tree;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use schemars::JsonSchema;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
 use super::{defaults, units};
@@ -143,10 +143,54 @@ pub struct TopicPlan {
     pub null_value: NullValue,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum TopicAddress {
     Embedded,
-    Kafka { brokers: Vec<String> },
+    Kafka(KafkaPlan),
+}
+
+/// A topic of a Kafka cluster.
+#[derive(Clone, Debug)]
+pub struct KafkaPlan {
+    /// `host:port`.
+    pub brokers: Vec<String>,
+    /// Make the topic where absent.
+    pub create: bool,
+    /// Of the topics that are made; `None`: the cluster's default.
+    pub replication: Option<u16>,
+    /// As the file says; `None`: as many as the topic has.
+    pub partitions: Option<u32>,
+    /// Records that may wait for delivery before the source waits.
+    pub lag_max: u64,
+    /// Further properties of librdkafka; values may be secrets.
+    pub properties: Vec<(String, SecretString)>,
+}
+
+impl KafkaPlan {
+    /// A cluster with every default.
+    pub fn new(brokers: Vec<String>) -> KafkaPlan {
+        KafkaPlan {
+            brokers,
+            create: defaults::CREATE,
+            replication: None,
+            partitions: None,
+            lag_max: defaults::LAG_MAX,
+            properties: Vec::new(),
+        }
+    }
+}
+
+impl PartialEq for KafkaPlan {
+    fn eq(&self, other: &KafkaPlan) -> bool {
+        let same_properties = || {
+            let pairs = self.properties.iter().zip(&other.properties);
+            self.properties.len() == other.properties.len()
+                && pairs.into_iter().all(|((a, x), (b, y))| a == b && x.expose_secret() == y.expose_secret())
+        };
+        (&self.brokers, self.create, self.replication, self.partitions, self.lag_max)
+            == (&other.brokers, other.create, other.replication, other.partitions, other.lag_max)
+            && same_properties()
+    }
 }
 
 /// What the topic may keep of what the position has passed. Whichever is reached first.
@@ -377,7 +421,7 @@ pub enum Consistency {
     EachQuorum,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum SinkAddress {
     /// `<keyspace>.<table>` in the store.
     Embedded {
@@ -394,6 +438,11 @@ pub enum SinkAddress {
     /// Another topic in the store.
     Topic {
         name: String,
+    },
+    /// Another topic of the cluster that the pipeline's topic is in.
+    KafkaTopic {
+        name: String,
+        cluster: KafkaPlan,
     },
     Null,
     /// For tests: rows are kept in this process.
@@ -414,7 +463,7 @@ impl SinkAddress {
     /// Whether it is given whole records when it has these columns.
     pub fn takes_records(&self, columns: &[SinkColumn]) -> bool {
         match self {
-            SinkAddress::Topic { .. } => true,
+            SinkAddress::Topic { .. } | SinkAddress::KafkaTopic { .. } => true,
             SinkAddress::File { .. } | SinkAddress::Stdout | SinkAddress::Memory { .. } => columns.is_empty(),
             SinkAddress::Embedded { .. } | SinkAddress::Cassandra { .. } | SinkAddress::Null => false,
         }

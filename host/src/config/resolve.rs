@@ -30,7 +30,7 @@ impl Resolver<'_> {
     pub fn pipeline(&mut self, file: PipelineFile, path: &Path, profile: Option<&str>) -> Option<Pipeline> {
         let name = self.name(file.name.as_ref(), "pipeline", 100);
         let source = file.source.and_then(|source| self.source(source.value, source.span));
-        let topic = self.topic(file.topic.map(|topic| topic.value), &name);
+        let topic = self.topic(file.topic.map(|topic| topic.value).unwrap_or_default(), &name);
         let stages = file.stage.unwrap_or_default();
         self.unique("stage", stages.iter().map(|stage| stage.value.name.as_ref()));
         let stages = stages.into_iter().map(|stage| self.stage(stage.value)).collect();
@@ -87,39 +87,6 @@ impl Resolver<'_> {
                 let message = format!("a second {of} is named `{}`", name.value);
                 self.error(code::DUPLICATE_NAME, message, &name.span, format!("each {of} has a name of its own"));
             }
-        }
-    }
-
-    fn topic(&mut self, topic: Option<TopicFile>, pipeline: &str) -> TopicPlan {
-        let topic =
-            topic.unwrap_or(TopicFile { name: None, at: None, key: None, partitions: None, retention: None, null_value: None });
-        let name = topic.name.as_ref().map_or_else(|| pipeline.to_owned(), |name| name.value.clone());
-        if let Some(written) = &topic.name
-            && !address::is_topic_name(&written.value)
-        {
-            self.error(code::BAD_NAME, format!("`{name}` is no name of a topic"), &written.span, address::TOPIC_NAME);
-        }
-        let at = match &topic.at {
-            None => TopicAddress::Embedded,
-            Some(at) => address::topic(&at.value).unwrap_or_else(|(message, way)| {
-                self.error(code::BAD_ADDRESS, message, &at.span, way);
-                TopicAddress::Embedded
-            }),
-        };
-        if let (TopicAddress::Kafka { .. }, Some(retention)) = (&at, &topic.retention) {
-            let way = "remove it, and set retention.ms on the topic in Kafka";
-            self.warn(code::KEY_NOT_USED, "`retention` is the broker's where the topic is Kafka's", &retention.span, way);
-        }
-        if let Some(key) = &topic.key {
-            self.payload_field(key);
-        }
-        TopicPlan {
-            name,
-            at,
-            key: topic.key.map(|key| key.value),
-            partitions: topic.partitions.map_or(defaults::PARTITIONS, |written| written.value),
-            retention: topic.retention.map_or_else(|| default(units::retention(defaults::RETENTION)), |written| written.value.0),
-            null_value: topic.null_value.map_or(NullValue::Reject, |written| written.value),
         }
     }
 
@@ -254,7 +221,10 @@ impl Resolver<'_> {
                         way,
                     );
                 }
-                SinkAddress::Topic { name: to }
+                match &topic.at {
+                    TopicAddress::Embedded => SinkAddress::Topic { name: to },
+                    TopicAddress::Kafka(cluster) => SinkAddress::KafkaTopic { name: to, cluster: cluster.clone() },
+                }
             }
             Some(SinkAt::Null) => SinkAddress::Null,
             Some(SinkAt::Memory(name)) => SinkAddress::Memory { name },

@@ -90,7 +90,7 @@ impl Resolver<'_> {
         self.secrets(headers)
     }
 
-    fn secrets(&mut self, values: Named<Written<TextOrSecret>>) -> Vec<(String, SecretString)> {
+    pub(super) fn secrets(&mut self, values: Named<Written<TextOrSecret>>) -> Vec<(String, SecretString)> {
         let mut resolved = Vec::new();
         for (name, value) in values.0 {
             resolved.extend(self.text_or_secret(&value).map(|secret| (name.value, secret)));

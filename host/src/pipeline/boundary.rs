@@ -31,6 +31,21 @@ impl Course {
         Course { boundaries, generation, floor }
     }
 
+    /// Begins afresh at `first`: what is decided from there on is decided by `generation`, whatever was written before, and later than
+    /// anything that was. `end` is the partition's: a host that does not know yet that it lost the partition writes nothing beyond.
+    pub fn anew(position: Option<&Position>, generation: u64, first: i64, end: i64, now: i64) -> Course {
+        let before = position.and_then(|position| Some((position.boundaries.last()?, position.reach)));
+        let time = before.map_or(now, |(last, reach)| now.max(last.write_time(end.max(reach).max(last.first)) + 1));
+        Course { boundaries: vec![Boundary { first, generation, time }], generation, floor: first }
+    }
+
+    /// The boundaries that decide what a predecessor may have written and not settled.
+    pub fn binding(position: &Position) -> impl Iterator<Item = &Boundary> {
+        let in_force = position.boundaries.iter().rposition(|boundary| boundary.first <= position.next).unwrap_or(0);
+        let reach = position.reach;
+        position.boundaries.iter().skip(in_force).filter(move |boundary| boundary.first < reach && position.next < reach)
+    }
+
     /// Those that bind records still to come, ascending.
     pub fn boundaries(&self) -> &[Boundary] {
         &self.boundaries
@@ -153,6 +168,28 @@ mod tests {
                 (Boundary { first: 12, generation: 1, time: now }, vec![12, 13]),
             ]
         );
+    }
+
+    #[test]
+    fn a_fresh_course_is_later_than_anything_before_it() {
+        let before = position(10, 15, &[(0, 1, 100), (12, 2, 500)]);
+        // Generation 2 may have written up to the end of the partition, at 500 + (40 - 12).
+        let mut course = Course::anew(Some(&before), 3, 4, 40, 300);
+        let fresh = Boundary { first: 4, generation: 3, time: 529 };
+        assert_eq!(course.boundaries(), [fresh]);
+        assert_eq!(cut(&mut course, [4, 20], 600), [(fresh, vec![4, 20])]);
+        assert_eq!(Course::anew(None, 3, 4, 40, 300).boundaries(), [Boundary { time: 300, ..fresh }]);
+    }
+
+    #[test]
+    fn what_lies_between_next_and_reach_binds() {
+        let firsts = |next, reach| {
+            let position = position(next, reach, &[(0, 1, 100), (12, 2, 500), (15, 3, 900)]);
+            Course::binding(&position).map(|boundary| boundary.first).collect::<Vec<_>>()
+        };
+        assert_eq!(firsts(10, 15), [0, 12]);
+        assert_eq!(firsts(12, 16), [12, 15]);
+        assert_eq!(firsts(15, 15), [0; 0]);
     }
 
     #[test]

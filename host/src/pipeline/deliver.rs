@@ -19,6 +19,8 @@ use crate::topic::{self, Consumer, Event, Saver, Topic, Window};
 
 /// A partition that is taken away must be given up well before the topic's own deadline.
 const REVOKE_DEADLINE: Duration = Duration::from_secs(5);
+/// Between two looks at a topic that cannot be read.
+const READ_FAILED_PAUSE: Duration = Duration::from_millis(50);
 
 pub struct Deliver {
     pub topic: Arc<dyn Topic>,
@@ -33,6 +35,8 @@ pub struct Deliver {
     pub drain: Drain,
     /// How long what is in flight may take once draining has begun.
     pub drain_deadline: Duration,
+    /// How long settled records may wait to be saved together: to save is dear where the sinks do not take part in it.
+    pub save_every: Duration,
 }
 
 /// Up to which offset each partition is settled; those that wait for the end of a topic watch it.
@@ -74,10 +78,11 @@ impl Deliver {
     pub async fn run(self: Arc<Self>) -> Result<(), String> {
         let mut tasks = Tasks::new();
         let mut lanes = BTreeMap::new();
-        let delivered = self.hand_out(&mut tasks, &mut lanes).await;
+        let mut consumer = None;
+        let delivered = self.hand_out(&mut consumer, &mut tasks, &mut lanes).await;
         self.drain.begin();
         crash::point("in-drain");
-        // Without their queues the partitions end as soon as what is in flight is settled.
+        // Without their queues the partitions end as soon as what is in flight is settled, and saved: the consumer holds them until then.
         lanes.clear();
         let mut fault = delivered.err();
         let finish = async {
@@ -90,13 +95,19 @@ impl Deliver {
             tracing::warn!("what is in flight was given up after {:?}: it will be delivered again", self.drain_deadline);
             tasks.shutdown().await;
         }
+        if let Some(mut consumer) = consumer {
+            consumer.close().await;
+        }
         fault.map_or(Ok(()), Err)
     }
 
-    async fn hand_out(self: &Arc<Self>, tasks: &mut Tasks, lanes: &mut BTreeMap<u32, Lane>) -> Result<(), String> {
-        let Some(mut consumer) = self.consumer().await? else { return Ok(()) };
-        let saver = consumer.saver();
-        let mut back_off = BackOff::new(Duration::from_millis(50), Duration::from_secs(5));
+    async fn hand_out(
+        self: &Arc<Self>,
+        consumer: &mut Option<Box<dyn Consumer>>,
+        tasks: &mut Tasks,
+        lanes: &mut BTreeMap<u32, Lane>,
+    ) -> Result<(), String> {
+        let Some(consumer) = self.consumer().await?.map(|made| consumer.insert(made)) else { return Ok(()) };
         loop {
             let event = tokio::select! {
                 biased;
@@ -110,13 +121,15 @@ impl Deliver {
             match event {
                 Ok(event) => {
                     self.report.alarm("topic", None);
-                    back_off = BackOff::new(Duration::from_millis(50), Duration::from_secs(5));
-                    self.handle(event, &saver, tasks, lanes).await;
+                    // For this assignment: a save of an earlier one is refused.
+                    let saver = matches!(event, Event::Assigned { .. }).then(|| consumer.saver());
+                    self.handle(event, saver, tasks, lanes).await;
                 }
                 Err(topic::Error::Fatal(reason)) => return Err(format!("read the topic: {reason}")),
                 Err(error) => {
                     self.read_failed(error, lanes);
-                    if self.drain.or(tokio::time::sleep(back_off.pause())).await.is_none() {
+                    // Short: the other partitions' events wait behind it.
+                    if self.drain.or(tokio::time::sleep(READ_FAILED_PAUSE)).await.is_none() {
                         return Ok(());
                     }
                 }
@@ -155,13 +168,19 @@ impl Deliver {
         }
     }
 
-    async fn handle(self: &Arc<Self>, event: Event, saver: &Arc<dyn Saver>, tasks: &mut Tasks, lanes: &mut BTreeMap<u32, Lane>) {
+    async fn handle(
+        self: &Arc<Self>,
+        event: Event,
+        saver: Option<Arc<dyn Saver>>,
+        tasks: &mut Tasks,
+        lanes: &mut BTreeMap<u32, Lane>,
+    ) {
         match event {
-            Event::Assigned { partition: number, position, first } => {
-                if let Some(position) = &position {
-                    self.report.saved(number, position);
-                }
-                let partition = Partition { number, position, first, saver: saver.clone(), deliver: self.clone() };
+            Event::Assigned { partition: number, position, first, moved } => {
+                let Some(saver) = saver else { return };
+                self.report.alarm(&format!("partition {number}"), None);
+                self.report.assigned(number, position.as_ref());
+                let partition = Partition { number, position, first, moved, saver, deliver: self.clone() };
                 // The window bounds what the topic hands out; the queue has room for it and for the ends between.
                 let (handed, queue) = mpsc::channel(2 * (self.window.batches_ahead + 2));
                 let (ending, ended) = oneshot::channel();
@@ -174,6 +193,8 @@ impl Deliver {
             Event::Batch(batch) => self.hand(lanes, batch.partition(), Handed::Batch(batch)).await,
             Event::End { partition, next } => self.hand(lanes, partition, Handed::End(next)).await,
             Event::Revoked { partition, release } => {
+                self.report.alarm(&format!("partition {partition}"), None);
+                self.report.revoked(partition);
                 let Some(Lane { handed, ended, abort }) = lanes.remove(&partition) else { return };
                 drop(handed);
                 tokio::spawn(async move {

@@ -43,6 +43,9 @@ impl Generation {
 #[async_trait]
 pub trait Recall: Send + Sync {
     async fn recall(&self, number: u64) -> Result<Generation, String>;
+
+    /// Whether all of its code is here: another host may have decided with code that this one never had.
+    async fn has(&self, number: u64) -> Result<bool, String>;
 }
 
 /// The present generation, and those whose records are still in flight or come again after a crash.
@@ -59,6 +62,14 @@ impl Generations {
 
     pub fn present(&self) -> &Arc<Generation> {
         &self.present
+    }
+
+    /// Whether [`Generations::get`] can give it.
+    pub async fn has(&self, number: u64) -> Result<bool, String> {
+        if number == self.present.number || self.older.lock().await.contains_key(&number) {
+            return Ok(true);
+        }
+        self.recall.has(number).await
     }
 
     pub async fn get(&self, number: u64) -> Result<Arc<Generation>, String> {

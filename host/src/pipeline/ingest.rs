@@ -222,7 +222,7 @@ impl Leg {
         loop {
             match self.turn().await? {
                 Turn::Ended(ended) => return Ok(ended),
-                Turn::Fenced => info!("another host polls the source now"),
+                Turn::Fenced => info!("this host's turn to poll the source is over"),
                 Turn::Done(()) | Turn::GivenUp => {}
             }
         }

@@ -2,13 +2,13 @@
 //!
 //! [`prepare`] turns a plan into code that can run, [`start`] runs it, and [`Running`] is what a person or the API holds of it.
 
+mod begin;
 pub mod boundary;
 mod brake;
 mod charts;
 mod code;
 pub mod connected;
 mod control;
-pub mod crash;
 pub mod dead_letter;
 pub mod deliver;
 mod details;
@@ -28,6 +28,7 @@ pub mod states;
 pub mod tracker;
 pub mod worker;
 
+pub use crate::crash;
 pub use code::Bindings;
 pub use prepare::{Prepared, PreparedStage, prepare};
 pub use start::{Ended, Options, Running, StartError, at_rest, start};

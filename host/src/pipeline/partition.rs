@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 
+use super::begin::Begun;
 use super::boundary::Course;
 use super::crash;
 use super::dead_letter;
@@ -24,7 +25,6 @@ use super::worker::{self, Decided};
 use crate::record::{Batch, Place, RowOutcome};
 use crate::sink::{self, Bound, Sink};
 use crate::store;
-use crate::topic::figures::Tallies;
 use crate::topic::{self, Boundary, DeadLetter, Figures, Position, Save, Saver, StateChanges};
 
 /// What the topic hands out for the partition.
@@ -54,14 +54,20 @@ const DECIDED_AHEAD: usize = 2;
 const SAVE_RECORDS_MAX: usize = 16_000;
 /// Write times this far ahead of the clock are an alarm.
 const CLOCK_AHEAD_MICROS: i64 = 5_000_000;
-const PAUSE_MIN: Duration = Duration::from_millis(50);
-const PAUSE_MAX: Duration = Duration::from_secs(10);
+/// Dead letters that wait for the next save are held in memory: more than so much are saved at once.
+const DEAD_LETTER_BYTES_WAITING_MAX: usize = 4 << 20;
+/// Attempts at a save once the host drains.
+const DRAINING_SAVES_MAX: usize = 4;
+pub(super) const PAUSE_MIN: Duration = Duration::from_millis(50);
+pub(super) const PAUSE_MAX: Duration = Duration::from_secs(10);
 
 pub(super) struct Partition {
     pub number: u32,
     pub position: Option<Position>,
     /// The first offset that the topic holds.
     pub first: i64,
+    /// Where a person has moved the offset to.
+    pub moved: Option<i64>,
     pub saver: Arc<dyn Saver>,
     pub deliver: Arc<Deliver>,
 }
@@ -69,15 +75,10 @@ pub(super) struct Partition {
 impl Partition {
     pub async fn run(self, handed: mpsc::Receiver<Handed>) -> Result<(), Stop> {
         let states = load_states(&self.deliver, self.saver.as_ref(), self.number).await?;
-        let course = Course::resume(self.position.as_ref(), self.deliver.generations.present().number);
-        let mut position = self.position.unwrap_or(Position {
-            next: self.first,
-            reach: self.first,
-            boundaries: Vec::new(),
-            figures: Figures::default(),
-        });
+        let Begun { course, mut position, again_below, afresh } = self.begin().await?;
         let charts = &self.deliver.generations.present().charts;
         position.figures.tallies.retain(|key| charts.iter().any(|chart| chart.key() == key));
+        let counted_below = position.figures.counted_below.unwrap_or(i64::MIN);
         let (decided, steps) = mpsc::channel(DECIDED_AHEAD);
         let settle = Settle {
             tracker: Tracker::new(position.next),
@@ -87,11 +88,17 @@ impl Partition {
             inherited: position.reach,
             position,
             external: false,
+            again_below,
+            counted_below,
+            waiting: Waiting::default(),
+            saved_at: Instant::now(),
+            pace: 0,
+            end: None,
             saver: self.saver,
             deliver: &self.deliver,
         };
-        let decide = decide(&self.deliver, self.number, (course, states), handed, decided);
-        let settle = settle.run(steps);
+        let decide = decide(&self.deliver, self.number, (course, states), handed, decided, counted_below);
+        let settle = settle.run(steps, afresh);
         tokio::pin!(settle);
         tokio::select! {
             // It ends before the other loop only when it cannot go on.
@@ -107,17 +114,23 @@ async fn decide(
     (mut course, states): (Course, States),
     mut handed: mpsc::Receiver<Handed>,
     steps: mpsc::Sender<Step>,
+    counted_below: i64,
 ) -> Result<(), Stop> {
     while let Some(next) = handed.recv().await {
         match next {
             Handed::End(end) => steps.send(Step::End(end)).await.map_err(|_| Stop::GivenUp)?,
-            Handed::Batch(batch) => {
+            Handed::Batch(mut batch) => {
                 crash::point("after-poll");
-                for (boundary, piece) in course.cut(batch, super::now_micros()) {
-                    let mut decided = decide_patiently(deliver, number, boundary, Arc::new(piece), &states).await?;
-                    decided.state = states.keep();
-                    crash::point("after-chain");
-                    steps.send(Step::Decided(decided)).await.map_err(|_| Stop::GivenUp)?;
+                // A batch is counted as a whole or not at all.
+                let spans = batch.offsets().first().is_some_and(|first| *first < counted_below);
+                let rest = if spans { batch.split_off(counted_below) } else { Batch::new(number) };
+                for batch in [batch, rest] {
+                    for (boundary, piece) in course.cut(batch, super::now_micros()) {
+                        let mut decided = decide_patiently(deliver, number, boundary, Arc::new(piece), &states).await?;
+                        decided.state = states.keep();
+                        crash::point("after-chain");
+                        steps.send(Step::Decided(decided)).await.map_err(|_| Stop::GivenUp)?;
+                    }
                 }
             }
         }
@@ -160,13 +173,30 @@ async fn decide_patiently(
 /// What a written batch leaves to be saved.
 struct Settled {
     outcomes: Vec<RowOutcome>,
-    tallies: Tallies,
+    figures: Figures,
     dead_letters: Vec<DeadLetter>,
     state: StateChanges,
     /// What is written in the save itself, with the sink's place and the rows, which count once they are saved (invariant 10).
     joined: Vec<(usize, usize, store::Write)>,
-    /// Rows to be shown once they are saved.
+    /// Rows to be shown once they are written.
     latest: Vec<Map<String, Value>>,
+}
+
+/// What is settled and not saved yet.
+#[derive(Default)]
+struct Waiting {
+    /// Where it begins; `None`: nothing waits.
+    from: Option<i64>,
+    figures: Figures,
+    dead_letters: Vec<DeadLetter>,
+    dead_letter_bytes: usize,
+    state: StateChanges,
+    with: Vec<store::Write>,
+    /// Sink and rows of what is in `with`.
+    written: Vec<(usize, usize)>,
+    latest: Vec<Map<String, Value>>,
+    /// Why the pipeline stops once it is saved.
+    fault: Option<String>,
 }
 
 struct Settle<'a> {
@@ -182,20 +212,54 @@ struct Settle<'a> {
     store: Option<store::Store>,
     /// Some sink does not join: `reach` runs ahead.
     external: bool,
+    again_below: i64,
+    /// Records below it are in the figures already.
+    counted_below: i64,
+    waiting: Waiting,
+    saved_at: Instant,
+    /// Offsets that are settled between two saves, about.
+    pace: i64,
+    /// The end of the topic, when nothing was handed out since it was told.
+    end: Option<i64>,
     saver: Arc<dyn Saver>,
     deliver: &'a Deliver,
 }
 
 impl Settle<'_> {
-    async fn run(mut self, mut steps: mpsc::Receiver<Step>) -> Result<(), Stop> {
-        while let Some(step) = steps.recv().await {
+    async fn run(mut self, mut steps: mpsc::Receiver<Step>, afresh: bool) -> Result<(), Stop> {
+        if afresh {
+            self.save(self.position.reach).await?;
+        }
+        let ended = self.steps(&mut steps).await;
+        // What is settled is saved whatever ended it, unless it was the save itself.
+        let finished = self.finish().await;
+        ended.and(finished)
+    }
+
+    async fn steps(&mut self, steps: &mut mpsc::Receiver<Step>) -> Result<(), Stop> {
+        loop {
+            let step = match self.waiting.from {
+                None => steps.recv().await,
+                Some(_) => {
+                    let due = self.saved_at + self.deliver.save_every;
+                    match tokio::time::timeout_at(due.into(), steps.recv()).await {
+                        Ok(step) => step,
+                        Err(_) => {
+                            self.save_settled().await?;
+                            self.tell();
+                            continue;
+                        }
+                    }
+                }
+            };
+            let Some(step) = step else { return Ok(()) };
             let mut records = 0;
-            let mut reached = None;
             let mut next = Some(step);
             while let Some(step) = next {
                 match step {
-                    Step::End(end) => reached = Some(end),
+                    Step::End(end) => self.end = Some(end),
                     Step::Decided(decided) => {
+                        self.end = None;
                         records += decided.batch.rows();
                         self.write(decided).await?;
                     }
@@ -203,14 +267,24 @@ impl Settle<'_> {
                 next = if records < SAVE_RECORDS_MAX { steps.try_recv().ok() } else { None };
             }
             if let Some((range, settled)) = self.tracker.take() {
-                self.save(range, settled).await?;
+                self.keep(range, settled);
             }
-            let end = reached.map_or(self.position.next, |end| end.max(self.position.next));
-            self.deliver.progress.settled(self.number, end);
-            let state = if reached.is_some() { "idle" } else { "delivering" };
-            self.deliver.report.partition(self.number, |status| state.clone_into(&mut status.state));
+            let due = self.saved_at.elapsed() >= self.deliver.save_every
+                || self.waiting.dead_letter_bytes >= DEAD_LETTER_BYTES_WAITING_MAX
+                || self.waiting.fault.is_some();
+            if self.waiting.from.is_some() && due {
+                self.save_settled().await?;
+            }
+            self.tell();
         }
-        self.finish().await
+    }
+
+    /// Tells how far everything is settled and saved.
+    fn tell(&self) {
+        let saved = if self.waiting.from.is_none() { self.end.unwrap_or(self.position.next) } else { self.position.next };
+        self.deliver.progress.settled(self.number, saved.max(self.position.next));
+        let state = if self.end.is_some() { "idle" } else { "delivering" };
+        self.deliver.report.partition(self.number, |status| state.clone_into(&mut status.state));
     }
 
     /// Gives a batch to all sinks; those that live in the topic's store take part in the save instead.
@@ -251,38 +325,33 @@ impl Settle<'_> {
             crash::point("after-sink-write");
         }
         let dead_letters = dead_letter::of(&decided, &self.deliver.host);
-        let tallies = decided.charted.tallies;
+        let again = decided.batch.offsets().partition_point(|offset| *offset < self.again_below) as u64;
+        let figures = match decided.batch.offsets().first() {
+            Some(first) if *first < self.counted_below => Figures::default(),
+            _ => Figures { tallies: decided.charted.tallies, ..dead_letter::figures(&decided.outcomes) },
+        };
+        let figures = Figures { re_decided: again, ..figures };
         let state = decided.state;
-        self.tracker.settle(ticket, Settled { outcomes: decided.outcomes, tallies, dead_letters, state, joined, latest });
+        self.tracker.settle(ticket, Settled { outcomes: decided.outcomes, figures, dead_letters, state, joined, latest });
         Ok(())
     }
 
     /// Saves boundary and `reach` before rows up to `end` are written where the save is not.
     async fn raise(&mut self, end: i64) -> Result<(), Stop> {
-        let next = self.position.next;
-        let boundaries = self.boundaries(next);
-        if end <= self.position.reach && boundaries == self.position.boundaries {
+        if end <= self.position.reach && self.boundaries(self.tracker.next()) == self.position.boundaries {
             return Ok(());
         }
         crash::point("before-boundary");
-        let position = Position { reach: self.ahead(end), boundaries, ..self.position.clone() };
-        self.save_patiently(Save {
-            position,
-            settled: next..next,
-            dead_letters: Vec::new(),
-            state: StateChanges::new(),
-            with: Vec::new(),
-        })
-        .await?;
+        self.save(self.ahead(end)).await?;
         crash::point("after-boundary");
         Ok(())
     }
 
-    /// `reach`, so far ahead that what is in flight fits below it.
+    /// `reach`, so far ahead that what is in flight fits below it, and what is settled until the next save or two.
     fn ahead(&self, offset: i64) -> i64 {
         let window = &self.deliver.window;
         let in_flight = window.batch_records_max * (window.batches_ahead + DECIDED_AHEAD + 1);
-        self.position.reach.max(offset + in_flight as i64)
+        self.position.reach.max(offset + in_flight as i64 + 2 * self.pace)
     }
 
     /// The boundary in force at `next` and all above.
@@ -291,52 +360,82 @@ impl Settle<'_> {
         self.planned.iter().skip(in_force).copied().collect()
     }
 
-    async fn save(&mut self, settled: std::ops::Range<i64>, left: Vec<Settled>) -> Result<(), Stop> {
-        let next = settled.end;
-        let mut figures = self.position.figures.clone();
-        let mut dead_letters = Vec::new();
-        let mut state = StateChanges::new();
-        let (mut with, mut written) = (Vec::new(), Vec::new());
-        let mut outcomes = Vec::new();
-        let mut latest = Vec::new();
-        for settled in left {
-            if !settled.latest.is_empty() {
-                latest = settled.latest;
-            }
-            figures += &Figures { tallies: settled.tallies, ..dead_letter::figures(&settled.outcomes) };
-            dead_letters.extend(settled.dead_letters);
+    /// Keeps what is settled for the next save.
+    fn keep(&mut self, range: std::ops::Range<i64>, settled: Vec<Settled>) {
+        self.saver.settled(self.number, range.end);
+        let waiting = &mut self.waiting;
+        waiting.from.get_or_insert(range.start);
+        for settled in settled {
+            waiting.figures += &settled.figures;
+            let bytes = |letter: &DeadLetter| letter.value.as_ref().map_or(0, Vec::len) + letter.reason.len();
+            waiting.dead_letter_bytes += settled.dead_letters.iter().map(bytes).sum::<usize>();
+            waiting.dead_letters.extend(settled.dead_letters);
             for (stage, entries) in settled.state {
-                state.entry(stage).or_insert_with(BTreeMap::new).extend(entries);
+                waiting.state.entry(stage).or_insert_with(BTreeMap::new).extend(entries);
+            }
+            if settled.joined.is_empty() {
+                self.deliver.report.written(settled.latest);
+            } else if !settled.latest.is_empty() {
+                waiting.latest = settled.latest;
             }
             for (at, rows, write) in settled.joined {
-                with.push(write);
-                written.push((at, rows));
+                waiting.with.push(write);
+                waiting.written.push((at, rows));
             }
-            outcomes.push(settled.outcomes);
+            let judged = self.deliver.judge(&settled.outcomes);
+            waiting.fault = waiting.fault.take().or(judged.err());
         }
-        let reach = if self.external { self.ahead(next) } else { self.position.reach.max(next) };
-        let position = Position { next, reach, boundaries: self.boundaries(next), figures };
-        let rejected = !dead_letters.is_empty();
+    }
+
+    /// Saves what waits, and `reach` ahead of it.
+    async fn save_settled(&mut self) -> Result<(), Stop> {
+        self.skip_to_end();
+        let next = self.tracker.next();
+        let rejected = !self.waiting.dead_letters.is_empty();
         if rejected {
             crash::point("before-dead-letter");
         }
         crash::point("before-save");
-        self.save_patiently(Save { position, settled, dead_letters, state, with }).await?;
+        self.save(if self.external { self.ahead(next) } else { self.position.reach.max(next) }).await?;
         crash::point("after-save");
         if rejected {
             crash::point("after-dead-letter");
         }
+        Ok(())
+    }
+
+    /// What lies between the last record and the end are no records: transaction markers, and what compaction removed.
+    fn skip_to_end(&mut self) {
+        if let Some(end) = self.end {
+            self.tracker.skip_to(end);
+        }
+    }
+
+    /// Saves what waits, with this `reach`.
+    async fn save(&mut self, reach: i64) -> Result<(), Stop> {
+        let next = self.tracker.next();
+        let waiting = std::mem::take(&mut self.waiting);
+        let mut figures = self.position.figures.clone();
+        figures += &waiting.figures;
+        figures.counted_below = figures.counted_below.filter(|below| next < *below);
+        let position = Position { next, reach, boundaries: self.boundaries(next), figures };
+        let Waiting { from, dead_letters, state, with, .. } = waiting;
+        let advanced = next - self.position.next;
+        self.save_patiently(Save { position, settled: from.unwrap_or(next)..next, dead_letters, state, with }).await?;
+        let (every, took) = (self.deliver.save_every.as_secs_f64(), self.saved_at.elapsed().as_secs_f64());
+        self.pace = (advanced as f64 * (every / took.max(1e-3)).min(100.0)) as i64;
+        self.saved_at = Instant::now();
         while self.planned.get(1).is_some_and(|above| above.first <= next) {
             self.planned.pop_front();
         }
-        for (at, rows) in written {
+        for (at, rows) in waiting.written {
             self.deliver.report.sink(at, |status| status.rows += rows as u64);
         }
         self.deliver.report.saved(self.number, &self.position);
         self.deliver.report.counted();
-        self.deliver.report.written(latest);
+        self.deliver.report.written(waiting.latest);
         self.compare_clocks();
-        outcomes.iter().try_for_each(|outcomes| self.deliver.judge(outcomes)).map_err(Stop::Fault)
+        waiting.fault.map_or(Ok(()), |fault| Err(Stop::Fault(fault)))
     }
 
     /// Write times run ahead of the clock when a host's clock, then or now, was wrong: people's own changes would be hidden by them.
@@ -358,6 +457,7 @@ impl Settle<'_> {
     async fn save_patiently(&mut self, save: Save) -> Result<(), Stop> {
         let about = format!("partition {}: save", self.number);
         let mut back_off = BackOff::new(PAUSE_MIN, PAUSE_MAX);
+        let mut last_attempts = DRAINING_SAVES_MAX;
         loop {
             match self.saver.save(self.number, save.clone()).await {
                 Ok(()) => {
@@ -369,33 +469,44 @@ impl Settle<'_> {
                     self.deliver
                         .report
                         .alarm(&about, Some(format!("partition {} waits to save its position: {error}", self.number)));
-                    self.deliver.drain.or(tokio::time::sleep(back_off.pause())).await.ok_or(Stop::GivenUp)?;
+                    let pause = tokio::time::sleep(back_off.pause());
+                    if !self.deliver.drain.has_begun() {
+                        // When draining begins meanwhile, it is tried at once.
+                        self.deliver.drain.or(pause).await;
+                    } else if last_attempts > 0 && matches!(error, topic::Error::Transient(_)) {
+                        last_attempts -= 1;
+                        pause.await;
+                    } else {
+                        self.tracker.close();
+                        return Err(Stop::GivenUp);
+                    }
                 }
                 Err(topic::Error::Fenced) => {
                     self.tracker.close();
                     return Err(Stop::GivenUp);
                 }
-                Err(error) => return Err(Stop::Fault(format!("save the position of partition {}: {error}", self.number))),
+                Err(error) => {
+                    self.tracker.close();
+                    return Err(Stop::Fault(format!("save the position of partition {}: {error}", self.number)));
+                }
             }
         }
     }
 
-    /// A clean end: nothing beyond the position was written, unless by a predecessor that ended otherwise.
+    /// Saves what is settled. At a clean end nothing beyond the position was written, unless by a predecessor that ended otherwise.
     async fn finish(mut self) -> Result<(), Stop> {
-        let next = self.position.next;
-        let reach = self.inherited.max(next);
-        if !self.tracker.is_empty() || self.position.reach == reach {
+        if self.tracker.is_closed() {
             return Ok(());
         }
-        let position = Position { reach, boundaries: self.boundaries(next), ..self.position.clone() };
-        self.save_patiently(Save {
-            position,
-            settled: next..next,
-            dead_letters: Vec::new(),
-            state: StateChanges::new(),
-            with: Vec::new(),
-        })
-        .await
+        let mut reach = self.position.reach;
+        if self.tracker.is_empty() {
+            self.skip_to_end();
+            reach = self.inherited.max(self.tracker.next());
+        }
+        if self.waiting.from.is_none() && self.position.reach == reach {
+            return Ok(());
+        }
+        self.save(reach).await
     }
 }
 

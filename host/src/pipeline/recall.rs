@@ -28,6 +28,17 @@ pub struct Kept {
 
 #[async_trait]
 impl Recall for Kept {
+    async fn has(&self, number: u64) -> Result<bool, String> {
+        let generations = self.topic.generations().await.map_err(|error| error.to_string())?;
+        let Some((_, content)) = generations.into_iter().find(|(known, _)| *known == number) else { return Ok(false) };
+        for stage in &content.stages {
+            if components::load(&self.store, &stage.digest).await.map_err(|error| error.to_string())?.is_none() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     async fn recall(&self, number: u64) -> Result<Generation, String> {
         let generations = self.topic.generations().await.map_err(|error| error.to_string())?;
         let content = generations.into_iter().find(|(known, _)| *known == number).ok_or("the store does not know it")?.1;

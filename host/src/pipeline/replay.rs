@@ -28,6 +28,7 @@ pub async fn replay(deliver: &Deliver, place: Place, force: bool) -> anyhow::Res
     if let Some(RowOutcome::Rejected { reason, .. }) = decided.outcomes.first() {
         return Ok(Some(reason.clone()));
     }
+    deliver.topic.begin_replay(place, decided.generation.number).await.context("begin the replay")?;
     finish(deliver, place, decided).await
 }
 
@@ -55,7 +56,12 @@ async fn decide(deliver: &Deliver, letter: &DeadLetter) -> anyhow::Result<Decide
         value: letter.value.as_deref(),
         headers: &letter.headers,
     });
-    let generation = deliver.generations.present().clone();
+    // One that has begun is finished under the generation that it began with: its rows may stand in some of the sinks.
+    let begun = deliver.topic.replay_generation(place).await.context("read the receipts")?;
+    let generation = match begun {
+        Some(number) => deliver.generations.get(number).await.map_err(anyhow::Error::msg)?,
+        None => deliver.generations.present().clone(),
+    };
     let boundary = Boundary { first: place.offset, generation: generation.number, time: letter.write_time };
     let decided = worker::decide_alone(Arc::new(batch), boundary, generation).await;
     decided.map_err(|error| anyhow!("decide the dead letter: {error}"))

@@ -91,6 +91,36 @@ impl Report {
         });
     }
 
+    /// This host delivers the partition from now on.
+    pub fn assigned(&self, number: u32, position: Option<&Position>) {
+        self.partition(number, |partition| partition.here = true);
+        if let Some(position) = position {
+            self.saved(number, position);
+        }
+    }
+
+    pub fn revoked(&self, number: u32) {
+        self.partition(number, |partition| {
+            partition.here = false;
+            "elsewhere".clone_into(&mut partition.state);
+        });
+    }
+
+    /// Who saved a partition last, and its position where that is another host.
+    pub fn held(&self, number: u32, position: &Position, host: &str) {
+        let mut here = false;
+        self.partition(number, |partition| {
+            partition.host = Some(host.to_owned());
+            here = partition.here;
+            if !here {
+                "elsewhere".clone_into(&mut partition.state);
+            }
+        });
+        if !here {
+            self.saved(number, position);
+        }
+    }
+
     /// A partition's position as it was just saved.
     pub fn saved(&self, number: u32, position: &Position) {
         self.reporter.update(|snapshot| {

@@ -19,14 +19,13 @@ use super::prepare::Prepared;
 use super::recall::Kept;
 use super::report::Report;
 use super::worker::Workers;
-use crate::config::plan::{ChartKind, ChartPlan, Pipeline, SinkAddress};
+use crate::config::plan::{ChartKind, ChartPlan, Pipeline, SinkAddress, TopicAddress};
 use crate::record::Kind;
 use crate::sink::{self, Sink};
 use crate::source;
 use crate::status::charts::Chart;
 use crate::status::{Reporter, SinkStatus, Snapshot, SourceStatus, StageStatus, TopicStatus};
 use crate::store::{self, Store, components};
-use crate::topic::embedded::Embedded;
 use crate::topic::{self, Figures, Topic, Window};
 use crate::transform::{Stage, Stages};
 
@@ -34,6 +33,8 @@ use crate::transform::{Stage, Stages};
 const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
 /// How often the status is told what only the topic knows: ends and dead letters.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often a position is saved that is not saved with the rows: a transaction of the cluster takes some ten milliseconds.
+const SAVE_EVERY: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -144,7 +145,7 @@ struct Assembled {
 
 async fn assemble(prepared: Prepared, store: Store, reporter: Reporter, options: Options) -> Result<Assembled, StartError> {
     let Prepared { plan, stages, checked, engine, contracts, .. } = prepared;
-    let topic: Arc<dyn Topic> = Arc::new(Embedded::open(&store, &plan.topic).await?);
+    let topic = topic::open(&plan.topic, &plan.name, &store).await?;
     let mut sinks: Vec<Arc<dyn Sink>> = Vec::with_capacity(plan.sinks.len());
     for plan in &plan.sinks {
         sinks.push(sink::open(plan, &store).await?.into());
@@ -176,13 +177,14 @@ async fn assemble(prepared: Prepared, store: Store, reporter: Reporter, options:
         reporter.counted(number, &position.figures);
     }
 
+    let partitions = topic.ends().await?.len() as u32;
     let drain = Drain::default();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let columns = plan.sinks.iter().map(|sink| sink.columns.clone()).collect();
     let deliver = Arc::new(Deliver {
         topic: topic.clone(),
         generations: Generations::new(present, Box::new(kept)),
-        workers: Workers::start(cores, plan.topic.partitions)?,
+        workers: Workers::start(cores, partitions)?,
         window: Window::default(),
         host: host_name(),
         threshold: plan.dead_letters.stop_when.map(|stop_when| Mutex::new(Threshold::new(stop_when))),
@@ -190,6 +192,7 @@ async fn assemble(prepared: Prepared, store: Store, reporter: Reporter, options:
         progress: Progress::default(),
         drain: drain.clone(),
         drain_deadline: options.drain_deadline,
+        save_every: if topic.joins().is_some() { Duration::ZERO } else { SAVE_EVERY },
     });
     let (handle, commands) = ingest::control();
     let ingest = match plan.source {
@@ -241,12 +244,16 @@ fn describe(reporter: &Reporter, plan: &Pipeline, stages: &[super::PreparedStage
         state: "waiting".to_owned(),
         ..SourceStatus::default()
     });
+    let at = match &plan.topic.at {
+        TopicAddress::Embedded => "embedded".to_owned(),
+        TopicAddress::Kafka(cluster) => format!("kafka://{}", cluster.brokers.join(",")),
+    };
     let described = Snapshot {
         pipeline: plan.name.clone(),
         state: "starting".to_owned(),
         started_ms: jiff::Timestamp::now().as_millisecond(),
         source,
-        topic: TopicStatus { name: plan.topic.name.clone(), at: "embedded".to_owned() },
+        topic: TopicStatus { name: plan.topic.name.clone(), at },
         stages: stages.iter().map(status).collect(),
         sinks: sinks.collect(),
         charts: charts.iter().map(|charted| Chart { asked_for: plan.dashboard.charts.is_some(), ..chart(charted) }).collect(),
@@ -283,7 +290,7 @@ fn address(at: &SinkAddress) -> String {
         SinkAddress::Cassandra { hosts, table } => format!("cassandra://{} table {table}", hosts.join(",")),
         SinkAddress::File { path } => format!("file {}", path.display()),
         SinkAddress::Stdout => "stdout".to_owned(),
-        SinkAddress::Topic { name } => format!("topic {name}"),
+        SinkAddress::Topic { name } | SinkAddress::KafkaTopic { name, .. } => format!("topic {name}"),
         SinkAddress::Null => "null".to_owned(),
         SinkAddress::Memory { name } => format!("memory {name}"),
     }
@@ -347,15 +354,8 @@ async fn settled(deliver: &Deliver) -> Result<(), String> {
 async fn look(shared: Arc<Shared>) {
     let report = &shared.deliver.report;
     loop {
-        if let Ok(count) = shared.deliver.topic.dead_letter_count().await {
-            report.reporter().update(|snapshot| snapshot.dead_letters = count);
-        }
-        for end in shared.deliver.topic.ends().await.unwrap_or_default() {
-            report.partition(end.partition, |partition| {
-                partition.end = partition.end.max(end.end);
-                partition.lag = partition.end - partition.next.max(end.first);
-            });
-        }
+        let reached = look_at(&*shared.deliver.topic, report).await;
+        report.alarm("topic reach", reached.err().map(|error| format!("the topic is out of reach: {error}")));
         for (at, sink) in shared.deliver.generations.present().sinks.iter().enumerate() {
             if let Some(figures) = sink.figures() {
                 report.sink_figures(at, figures);
@@ -365,4 +365,25 @@ async fn look(shared: Arc<Shared>) {
         report.alarm("store", (!alarms.is_empty()).then(|| alarms.join("; ")));
         tokio::time::sleep(LOOK_EVERY).await;
     }
+}
+
+/// Dead letters, ends, and the partitions that other hosts deliver.
+async fn look_at(topic: &dyn Topic, report: &Report) -> Result<(), topic::Error> {
+    let ends = topic.ends().await?;
+    if topic.joins().is_none() {
+        let positions = topic.positions().await?;
+        let hosts = topic.hosts().await?;
+        for (partition, position) in &positions {
+            report.held(*partition, position, hosts.get(partition).map_or("", String::as_str));
+        }
+    }
+    for end in ends {
+        report.partition(end.partition, |partition| {
+            partition.end = partition.end.max(end.end);
+            partition.lag = partition.end - partition.next.max(end.first);
+        });
+    }
+    let count = topic.dead_letter_count().await?;
+    report.reporter().update(|snapshot| snapshot.dead_letters = count);
+    Ok(())
 }

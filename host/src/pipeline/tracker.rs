@@ -77,6 +77,17 @@ impl<T> Tracker<T> {
         (!left.is_empty()).then_some((start..self.next, left))
     }
 
+    /// Nothing is handed out, and no record lies below `end`: the next offset moves there.
+    pub fn skip_to(&mut self, end: i64) {
+        if !self.closed && self.stretches.is_empty() {
+            self.next = self.next.max(end);
+        }
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.closed
+    }
+
     pub fn close(&mut self) {
         self.closed = true;
     }
@@ -110,6 +121,18 @@ mod tests {
         tracker.settle(a, 1);
         tracker.settle(a, 2);
         assert_eq!(tracker.take(), Some((0..1, vec![1])));
+    }
+
+    #[test]
+    fn what_no_record_has_is_passed_only_when_nothing_is_in_flight() {
+        let mut tracker = Tracker::new(0);
+        let a = tracker.hand_out(5);
+        tracker.skip_to(9);
+        tracker.settle(a, ());
+        assert_eq!(tracker.take(), Some((0..5, vec![()])));
+        tracker.skip_to(9);
+        tracker.skip_to(7);
+        assert_eq!(tracker.next(), 9);
     }
 
     #[test]

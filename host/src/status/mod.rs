@@ -104,9 +104,13 @@ pub struct PartitionStatus {
     pub lag: i64,
     pub generation: u64,
     pub figures: Figures,
-    /// `delivering`, `idle`, `backing off`, `stopped`.
+    /// `delivering`, `idle`, `backing off`, `stopped`, `elsewhere`.
     pub state: String,
     pub last_error: Option<String>,
+    /// This host delivers it. If not, another one may, and its figures are read from the topic once a second.
+    pub here: bool,
+    /// Id of the host that saved its position last, where there may be several.
+    pub host: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

@@ -9,6 +9,7 @@
 mod checkpoint;
 pub mod components;
 mod error;
+pub mod host;
 mod lock;
 pub mod log;
 mod open;

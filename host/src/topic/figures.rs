@@ -20,6 +20,12 @@ pub struct Figures {
     pub dropped: u64,
     pub deleted: u64,
     pub rejected: u64,
+    /// Of all of these, the records that were decided a second time: the code of the first time was not there, or a person wished so.
+    #[serde(default)]
+    pub re_decided: u64,
+    /// Records below it are counted, though the position lies there: a person moved it back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counted_below: Option<i64>,
     #[serde(default, skip_serializing_if = "Tallies::is_empty")]
     pub tallies: Tallies,
 }
@@ -42,6 +48,7 @@ impl std::ops::AddAssign<&Figures> for Figures {
         self.dropped += more.dropped;
         self.deleted += more.deleted;
         self.rejected += more.rejected;
+        self.re_decided += more.re_decided;
         self.tallies.add(&more.tallies);
     }
 }

@@ -3,17 +3,22 @@
 //!
 //! Ingest holds a [`Publisher`], deliver holds a [`Consumer`]; they know nothing of each other.
 
+mod check;
 pub mod embedded;
 pub mod figures;
+pub mod kafka;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
+pub use self::check::check;
 pub use self::figures::Figures;
+use crate::config::plan::{TopicAddress, TopicPlan};
 use crate::record::{Batch, Header, Message, Place};
 use crate::store;
 
@@ -117,8 +122,9 @@ pub struct Save {
 
 /// What a consumer tells.
 pub enum Event {
-    /// This host delivers the partition from now on. `None`: nothing was ever delivered; start at the first offset.
-    Assigned { partition: u32, position: Option<Position>, first: i64 },
+    /// This host delivers the partition from now on. `None`: nothing was ever delivered; start at the first offset. With `moved` a
+    /// person has moved the offset: start there, under a new boundary.
+    Assigned { partition: u32, position: Option<Position>, first: i64, moved: Option<i64> },
     /// Records of an assigned partition, from where the last batch ended.
     Batch(Batch),
     /// Everything appended so far was handed out; sent once each time the end is reached.
@@ -136,7 +142,7 @@ pub enum Error {
     #[error("{0}")]
     Full(String),
     /// Another host has taken over.
-    #[error("another host polls the source now")]
+    #[error("another host has taken over")]
     Fenced,
     /// The position lies outside what the topic still holds.
     #[error("partition {partition}: offset {wanted} is asked for, but the topic holds {first}..{end}")]
@@ -179,6 +185,9 @@ pub trait Topic: Send + Sync {
     /// Positions as saved, by partition.
     async fn positions(&self) -> Result<Vec<(u32, Position)>, Error>;
 
+    /// Which host saved each partition's position last, by id; empty where there is only one host.
+    async fn hosts(&self) -> Result<BTreeMap<u32, String>, Error>;
+
     /// All claimed generations, ascending.
     async fn generations(&self) -> Result<Vec<(u64, GenerationContent)>, Error>;
 
@@ -205,6 +214,23 @@ pub trait Topic: Send + Sync {
 
     /// Removes a dead letter after its replay or by wish, and leaves a receipt by place. `with` is in the same step where the topic joins.
     async fn resolve_dead_letter(&self, place: Place, how: Resolution, with: Vec<store::Write>) -> Result<bool, Error>;
+
+    /// The generation of a replay that has begun and not ended, by [`Topic::begin_replay`].
+    async fn replay_generation(&self, place: Place) -> Result<Option<u64>, Error>;
+
+    /// Records which generation a replay uses, before its first row is written: it is finished under that one, also after a crash.
+    async fn begin_replay(&self, place: Place, generation: u64) -> Result<(), Error>;
+}
+
+/// Opens a pipeline's topic where its plan says. Nobody who consumes or publishes is disturbed by it.
+pub async fn open(plan: &TopicPlan, pipeline: &str, store: &store::Store) -> Result<Arc<dyn Topic>, Error> {
+    Ok(match &plan.at {
+        TopicAddress::Embedded => Arc::new(embedded::Embedded::open(store, plan).await?),
+        TopicAddress::Kafka(cluster) => {
+            let host = store::host::id(store).await?;
+            Arc::new(kafka::Kafka::open(plan, cluster, pipeline, &host).await?)
+        }
+    })
 }
 
 /// Reasons that are told apart; an overview needs no more.
@@ -280,8 +306,11 @@ pub trait Consumer: Send {
     /// The next event. Cancel-safe.
     async fn next(&mut self) -> Result<Event, Error>;
 
-    /// Where saves go; cheap to clone, usable from other tasks while `next` waits.
-    fn saver(&self) -> std::sync::Arc<dyn Saver>;
+    /// Where saves of the partitions assigned so far go; cheap to clone, usable from other tasks while `next` waits.
+    fn saver(&self) -> Arc<dyn Saver>;
+
+    /// Gives all partitions back, so that other hosts may have them at once. Nothing is saved after it.
+    async fn close(&mut self) {}
 }
 
 #[async_trait]
@@ -291,4 +320,7 @@ pub trait Saver: Send + Sync {
 
     /// What the stages of an assigned partition have kept, as of its position.
     async fn state(&self, partition: u32) -> Result<StoredState, Error>;
+
+    /// Everything below `next` is settled and will be in the next save: more may be handed out meanwhile.
+    fn settled(&self, _partition: u32, _next: i64) {}
 }

@@ -41,6 +41,7 @@ pub fn open(plan: &Pipeline, store_dir: &Path) -> Result<Evidence, Error> {
             SinkAddress::File { .. }
             | SinkAddress::Stdout
             | SinkAddress::Topic { .. }
+            | SinkAddress::KafkaTopic { .. }
             | SinkAddress::Null
             | SinkAddress::Memory { .. } => {}
         }

@@ -58,7 +58,7 @@ impl EmbeddedConsumer {
         // What is in flight is bounded by the window of each partition; events about them are few.
         let (sender, events) = mpsc::channel(readers.len() * (window.batches_ahead + 3));
         for ((partition, (position, extent)), _) in (0..).zip(partitions).zip(&readers) {
-            let assigned = Event::Assigned { partition, position, first: extent.first };
+            let assigned = Event::Assigned { partition, position, first: extent.first, moved: None };
             sender.try_send(Ok(assigned)).map_err(|_| Error::Fatal("the consumer's queue is too short".to_owned()))?;
         }
         let reading = Reading { connection: topic.store.reader()?, assignment: assignment.clone(), window, readers, sender };

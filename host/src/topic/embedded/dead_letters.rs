@@ -134,6 +134,30 @@ pub(super) async fn resolve(topic: &Embedded, place: Place, how: Resolution, wit
     Ok(topic.store.write_returning(write).await?)
 }
 
+/// A receipt of a replay that has begun and not ended.
+const REPLAYING: &str = "replaying";
+
+pub(super) async fn replay_generation(topic: &Embedded, place: Place) -> Result<Option<u64>, Error> {
+    let id = topic.log.topic;
+    let select = "SELECT resolution ->> '$.generation' FROM receipts
+        WHERE topic = ?1 AND partition = ?2 AND \"offset\" = ?3 AND resolution ->> '$.how' = ?4";
+    let read = move |connection: &Connection| {
+        Ok(connection.query_row(select, params![id, place.partition, place.offset, REPLAYING], |row| row.get(0)).optional()?)
+    };
+    Ok(topic.store.read(read).await?)
+}
+
+pub(super) async fn begin_replay(topic: &Embedded, place: Place, generation: u64) -> Result<(), Error> {
+    let id = topic.log.topic;
+    let resolution = serde_json::json!({ "how": REPLAYING, "generation": generation }).to_string();
+    let insert = "INSERT OR REPLACE INTO receipts (topic, partition, \"offset\", resolution, at_ms) VALUES (?1, ?2, ?3, ?4, ?5)";
+    let write = move |connection: &Connection| {
+        Ok(connection.execute(insert, params![id, place.partition, place.offset, resolution, now_ms()])?)
+    };
+    topic.store.write_returning(write).await?;
+    Ok(())
+}
+
 fn letter(row: &Row<'_>) -> Result<DeadLetter, store::Error> {
     let encoded: Vec<(String, Option<String>)> = super::parse(&row.get::<_, String>(4)?, "headers")?;
     let headers: Result<Vec<Header>, _> =

@@ -7,6 +7,7 @@ mod publisher;
 mod saver;
 mod state;
 
+use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
@@ -115,6 +116,10 @@ impl Topic for Embedded {
         Ok(self.store.read(read).await?)
     }
 
+    async fn hosts(&self) -> Result<BTreeMap<u32, String>, Error> {
+        Ok(BTreeMap::new())
+    }
+
     async fn generations(&self) -> Result<Vec<(u64, GenerationContent)>, Error> {
         let topic = self.log.topic;
         let read = move |connection: &Connection| {
@@ -165,6 +170,14 @@ impl Topic for Embedded {
 
     async fn resolve_dead_letter(&self, place: Place, how: Resolution, with: Vec<store::Write>) -> Result<bool, Error> {
         dead_letters::resolve(self, place, how, with).await
+    }
+
+    async fn replay_generation(&self, place: Place) -> Result<Option<u64>, Error> {
+        dead_letters::replay_generation(self, place).await
+    }
+
+    async fn begin_replay(&self, place: Place, generation: u64) -> Result<(), Error> {
+        dead_letters::begin_replay(self, place, generation).await
     }
 }
 

@@ -20,6 +20,9 @@ pub const POINTS: &[&str] = &[
     "in-drain",
 ];
 
+/// Further points, which only a topic in a cluster passes: around the commit of a transaction, and when a partition is given back.
+pub const KAFKA_POINTS: &[&str] = &["before-commit", "after-commit", "in-revoke"];
+
 #[cfg(debug_assertions)]
 pub fn point(name: &str) {
     use std::sync::LazyLock;
@@ -30,7 +33,7 @@ pub fn point(name: &str) {
         let (name, nth) = at.split_once(':').unwrap_or((&at, "1"));
         Some((name.to_owned(), AtomicU64::new(nth.parse().ok()?)))
     });
-    debug_assert!(POINTS.contains(&name), "crash point {name} is listed");
+    debug_assert!(POINTS.contains(&name) || KAFKA_POINTS.contains(&name), "crash point {name} is listed");
     let Some((armed, left)) = &*ARMED else { return };
     if armed == name && left.fetch_sub(1, Ordering::Relaxed) == 1 {
         // SIGKILL runs no handler and flushes nothing.

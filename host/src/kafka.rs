@@ -1,0 +1,137 @@
+//! How a client of a Kafka cluster is made: its settings, where its logs go, and what its errors mean.
+
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::ConsumerContext;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::{DeliveryResult, ProducerContext};
+use secrecy::ExposeSecret;
+
+use crate::config::plan::KafkaPlan;
+
+/// How long one question to the cluster may take.
+pub const ASK_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a transaction may stand open: readers wait so long behind a host that died in one.
+const TRANSACTION_TIMEOUT_MS: &str = "10000";
+/// The longest that librdkafka takes: whether a record is too large is for the topic to say.
+const MESSAGE_BYTES_MAX: &str = "1000000000";
+
+/// What every client of the cluster has in common; what a person set is below what the host must own.
+fn client(plan: &KafkaPlan) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config.set("client.id", "tidemill");
+    for (name, value) in &plan.properties {
+        config.set(name, value.expose_secret());
+    }
+    config.set("bootstrap.servers", plan.brokers.join(","));
+    // It is asked for all the time by clients that fetch nothing.
+    config.set("log.connection.close", "false");
+    config.set_log_level(RDKafkaLogLevel::Info);
+    config
+}
+
+/// A consumer that commits nothing by itself and never jumps.
+pub fn consumer(plan: &KafkaPlan, group: &str) -> ClientConfig {
+    let mut config = client(plan);
+    let preset = config.get("session.timeout.ms").is_some();
+    if !preset {
+        // The default of 45 s is how long the partitions of a dead host would stand still.
+        config.set("session.timeout.ms", "10000");
+    }
+    if config.get("fetch.queue.backoff.ms").is_none() {
+        // With the default a consumer stalls for a second each time that its queue is full.
+        config.set("fetch.queue.backoff.ms", "2");
+    }
+    config
+        .set("group.id", group)
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("isolation.level", "read_committed")
+        .set("partition.assignment.strategy", "cooperative-sticky")
+        .set("auto.offset.reset", "error")
+        .set("enable.partition.eof", "true");
+    config
+}
+
+/// A producer whose records are acknowledged by all replicas, each once and in order.
+pub fn producer(plan: &KafkaPlan) -> ClientConfig {
+    let mut config = client(plan);
+    config
+        .set("enable.idempotence", "true")
+        .set("acks", "all")
+        .set("partitioner", "murmur2_random")
+        .set("message.max.bytes", MESSAGE_BYTES_MAX);
+    config
+}
+
+/// A producer that publishes in transactions.
+pub fn transactional(plan: &KafkaPlan, id: &str) -> ClientConfig {
+    let mut config = producer(plan);
+    config.set("transactional.id", id).set("transaction.timeout.ms", TRANSACTION_TIMEOUT_MS);
+    config
+}
+
+/// Sends what librdkafka says to the host's log.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Logs;
+
+impl ClientContext for Logs {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::warn!(target: "kafka", "{error}: {reason}");
+    }
+}
+
+impl ConsumerContext for Logs {}
+
+impl ProducerContext for Logs {
+    type DeliveryOpaque = ();
+
+    /// A transaction that lost a record cannot be committed, which is where it is looked at.
+    fn delivery(&self, _: &DeliveryResult<'_>, (): ()) {}
+}
+
+pub fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
+    match level {
+        // A property that is a producer's is ignored by a consumer: a pipeline file has one list for both.
+        _ if facility == "CONFWARN" => tracing::debug!(target: "kafka", "{facility}: {message}"),
+        RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
+            tracing::error!(target: "kafka", "{facility}: {message}");
+        }
+        RDKafkaLogLevel::Warning => tracing::warn!(target: "kafka", "{facility}: {message}"),
+        RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => tracing::debug!(target: "kafka", "{facility}: {message}"),
+        RDKafkaLogLevel::Debug => tracing::trace!(target: "kafka", "{facility}: {message}"),
+    }
+}
+
+/// The code of an error, where the library gives one.
+pub fn code(error: &KafkaError) -> Option<RDKafkaErrorCode> {
+    if let KafkaError::Transaction(error) = error { Some(error.code()) } else { error.rdkafka_error_code() }
+}
+
+/// The error in words: of a transaction, what went wrong in it.
+pub fn reason(error: &KafkaError) -> String {
+    match error {
+        KafkaError::Transaction(error) => error.string(),
+        error => error.rdkafka_error_code().map_or_else(|| error.to_string(), |code| code.to_string()),
+    }
+}
+
+/// Whether a record is larger than its topic takes, which no second attempt changes.
+pub fn is_too_large(error: &KafkaError) -> bool {
+    matches!(code(error), Some(RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::InvalidMessageSize))
+}
+
+/// Whether another producer with the same transactional id has begun, or the coordinator has given this one up.
+pub fn is_fenced(error: &KafkaError) -> bool {
+    matches!(
+        code(error),
+        Some(RDKafkaErrorCode::Fenced | RDKafkaErrorCode::ProducerFenced | RDKafkaErrorCode::InvalidProducerEpoch)
+    )
+}

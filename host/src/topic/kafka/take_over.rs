@@ -1,0 +1,68 @@
+//! Where a partition stands when this host gets it (delivery §1, take-over).
+//!
+//! The end of the positions is asked of a client that reads uncommitted, and read up to; only then is the committed offset asked for. A
+//! save produces the position before it sends the offset, so whoever sees the offset sees the position that it belongs to, and one that
+//! differs was moved by a person.
+
+use std::collections::BTreeMap;
+
+use super::Inner;
+use super::names::Side;
+use crate::topic::{Boundary, Error, Position};
+
+pub(super) struct Start {
+    pub(super) partition: u32,
+    pub(super) position: Option<Position>,
+    pub(super) next: i64,
+    pub(super) first: i64,
+    /// A person has moved the committed offset there.
+    pub(super) moved: Option<i64>,
+    /// The topic does not hold what comes next: never a jump.
+    pub(super) out_of_range: Option<Error>,
+    pub(super) letters: BTreeMap<i64, u32>,
+    pub(super) boundaries: Vec<Boundary>,
+}
+
+/// Blocks until all of it is known.
+pub(super) fn starts(inner: &Inner, partitions: &[u32]) -> Result<Vec<Start>, Error> {
+    inner.view.catch_up(&inner.lookups, Side::Positions, partitions)?;
+    inner.view.catch_up(&inner.lookups, Side::Letters, partitions)?;
+    inner.view.catch_up(&inner.lookups, Side::Control, &[0])?;
+    let committed = inner.lookups.committed(partitions)?;
+    let extents = inner.lookups.extents(partitions)?;
+    let start = |((partition, committed), (first, end)): ((&u32, Option<i64>), (i64, i64))| {
+        let partition = *partition;
+        let position = inner.view.position(partition);
+        let (next, moved) = place(position.as_ref(), committed, first);
+        let out_of_range = (next < first || next > end).then_some(Error::OutOfRange { partition, wanted: next, first, end });
+        let (letters, boundaries) = (inner.view.letters_of(partition), inner.view.boundaries(partition));
+        Start { partition, position, next, first, moved, out_of_range, letters, boundaries }
+    };
+    Ok(partitions.iter().zip(committed).zip(extents).map(start).collect())
+}
+
+/// The offset to start at, and where a person has moved it. A committed offset that has expired changes nothing.
+fn place(position: Option<&Position>, committed: Option<i64>, first: i64) -> (i64, Option<i64>) {
+    match (position, committed) {
+        (Some(position), None) => (position.next, None),
+        (Some(position), Some(committed)) if committed == position.next => (committed, None),
+        (_, Some(committed)) => (committed, Some(committed)),
+        (None, None) => (first, None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::topic::Figures;
+
+    #[test]
+    fn the_position_is_the_truth_unless_a_person_has_moved_the_offset() {
+        let at = |next| Position { next, reach: next, boundaries: Vec::new(), figures: Figures::default() };
+        assert_eq!(place(None, None, 3), (3, None));
+        assert_eq!(place(Some(&at(9)), None, 3), (9, None));
+        assert_eq!(place(Some(&at(9)), Some(9), 3), (9, None));
+        assert_eq!(place(Some(&at(9)), Some(4), 3), (4, Some(4)));
+        assert_eq!(place(None, Some(4), 3), (4, Some(4)));
+    }
+}

@@ -1,0 +1,286 @@
+//! Whole pipelines on a real Kafka, with the real binary: killed, stopped, joined by a second host, moved by a person. In the end topic,
+//! table, output and dead letters are compared with an independent computation.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rusqlite::types::Value as Cell;
+use serde_json::Value;
+use tempfile::TempDir;
+use tidemill::pipeline::crash;
+
+use crate::kafka::{self, Kafka};
+use crate::support::host::{Host, Pipeline};
+use crate::support::jobs::{self, Marks};
+use crate::support::read::Record;
+use crate::support::verify::{Decision, Row};
+use crate::support::{root, wait_for};
+use crate::topic::fresh;
+
+struct Stream<'a> {
+    kafka: &'a Kafka,
+    dir: TempDir,
+    name: String,
+    pipeline: Pipeline,
+    lines: Vec<Vec<u8>>,
+    marks: Marks,
+}
+
+impl<'a> Stream<'a> {
+    fn new(kafka: &'a Kafka, what: &str, lines: Vec<Vec<u8>>) -> Stream<'a> {
+        let (dir, name) = (tempfile::tempdir().expect("a folder"), fresh(what));
+        let text = fs::read_to_string(root().join("tests/services/jobs/pipeline.toml")).expect("the pipeline");
+        let file = dir.path().join("pipeline.toml");
+        fs::write(&file, text.replace("NAME", &name).replace("BROKER", &kafka.address())).expect("write the pipeline");
+        fs::write(dir.path().join("jobs.ndjson"), lines.join(&b'\n')).expect("write the source");
+        kafka.create_topic(&format!("{name}.out"), 1, &[]);
+        let pipeline = Pipeline::new(file, dir.path().join("data"));
+        let mut stream = Stream { kafka, dir, name, pipeline, lines, marks: Marks::default() };
+        stream.marks.install(&stream.dir.path().join("triage.wasm"), "0000");
+        stream
+    }
+
+    fn store(&self) -> PathBuf {
+        self.pipeline.store(&self.name)
+    }
+
+    /// A second host: another store, the same file.
+    fn elsewhere(&self) -> Pipeline {
+        Pipeline { data: self.dir.path().join("elsewhere"), ..self.pipeline.clone() }
+    }
+
+    /// The rest of the source without a pause, until all is delivered.
+    fn finish(&self) {
+        self.pipeline.clone().set("source.every=0s").set("source.records-per-poll=1000").run_until_idle().ok();
+    }
+
+    fn records(&self) -> Vec<Record> {
+        self.kafka.read(&format!("{}.data", self.name))
+    }
+
+    /// The latest value of each key of a side topic.
+    fn side(&self, side: &str) -> BTreeMap<String, Vec<u8>> {
+        let mut found = BTreeMap::new();
+        for record in self.kafka.read(&format!("{}.{side}", self.name)) {
+            let key = String::from_utf8(record.key.expect("a key")).expect("text");
+            match record.value {
+                Some(value) => drop(found.insert(key, value)),
+                None => drop(found.remove(&key)),
+            }
+        }
+        found
+    }
+
+    fn table(&self) -> BTreeMap<String, Row> {
+        let connection = rusqlite::Connection::open(self.store().join("store.db")).expect("open the store");
+        let mut statement = connection.prepare(r#"SELECT * FROM "jobs.done""#).expect("the table");
+        let names: Vec<String> = statement.column_names().map(str::to_owned).collect();
+        let rows = statement.query_map([], |row| {
+            let cells = names.iter().enumerate().map(|(at, name)| Ok((name.clone(), row.get::<_, Cell>(at)?)));
+            cells.collect::<rusqlite::Result<Row>>()
+        });
+        rows.expect("rows").map(|row| row.map(|row| (key(&row), row)).expect("a row")).collect()
+    }
+
+    /// What must have become of every record of the topic, in the order of each partition.
+    fn decisions(&self) -> Vec<(Record, Decision)> {
+        let generations = self.side("control").into_iter().filter(|(key, _)| key.starts_with("generation/"));
+        let contents: Vec<Value> = generations.map(|(_, value)| serde_json::from_slice(&value).expect("JSON")).collect();
+        let [content] = &contents[..] else { panic!("one generation, not {}", contents.len()) };
+        let decide = |record: Record| {
+            let decision = jobs::decide(&record, content, &self.marks);
+            (record, decision)
+        };
+        self.records().into_iter().map(decide).collect()
+    }
+
+    /// The topic holds what the source has, each line once; the table holds the latest of each key; every rejected record is a dead
+    /// letter with its bytes, and nothing else is.
+    #[track_caller]
+    fn compare(&self) {
+        let decisions = self.decisions();
+        let mut published: Vec<&[u8]> = decisions.iter().map(|(record, _)| record.value.as_deref().expect("a value")).collect();
+        published.sort_unstable();
+        let mut lines: Vec<&[u8]> = self.lines.iter().map(Vec::as_slice).collect();
+        lines.sort_unstable();
+        assert!(published == lines, "{} records of {} lines", published.len(), lines.len());
+        let (mut rows, mut letters) = (BTreeMap::new(), BTreeMap::new());
+        for (record, decision) in &decisions {
+            match decision {
+                Decision::Rows(written) => written.iter().for_each(|row| drop(rows.insert(key(row), row.clone()))),
+                Decision::Deleted(row) => drop(rows.remove(&key(row))),
+                Decision::Rejected(..) => {
+                    letters.insert(format!("{}/{}", record.partition, record.offset), record.value.clone().expect("a value"));
+                }
+                Decision::Dropped | Decision::Mixed(_) => {}
+            }
+        }
+        let table = self.table();
+        assert!(!rows.is_empty() && table == rows, "{} rows, expected {}", table.len(), rows.len());
+        let found = self.side("dead-letters");
+        assert!(!letters.is_empty() && found == letters, "{} dead letters, expected {}", found.len(), letters.len());
+    }
+
+    /// Numbers of the records that came out, in the file and in the topic, each as often as it did.
+    fn out(&self) -> [Vec<i64>; 2] {
+        // Two hosts that append to one file may cut each other's lines; where it counts, nothing may be missing.
+        let number = |text: &[u8]| serde_json::from_slice::<Value>(text).ok()?["number"].as_i64();
+        let lines = fs::read(self.dir.path().join("lines.ndjson")).expect("the lines");
+        let lines = lines.split(|byte| *byte == b'\n').filter_map(number);
+        let records = self.kafka.read(&format!("{}.out", self.name));
+        let records = records.iter().filter_map(|record| record.value.as_deref()).filter_map(number);
+        let mut both = [lines.collect::<Vec<_>>(), records.collect()];
+        both.iter_mut().for_each(|numbers| numbers.sort_unstable());
+        both
+    }
+
+    /// Numbers of the records that are kept.
+    fn kept(&self) -> Vec<i64> {
+        let number = |(_, decision): (Record, Decision)| match decision {
+            Decision::Rows(rows) => rows.first().map(|row| match row["number"] {
+                Cell::Integer(number) => number,
+                ref other => panic!("{other:?} is a number"),
+            }),
+            _ => None,
+        };
+        let mut kept: Vec<i64> = self.decisions().into_iter().filter_map(number).collect();
+        kept.sort_unstable();
+        kept
+    }
+}
+
+fn key(row: &Row) -> String {
+    format!("{:?}", row["id"])
+}
+
+#[test]
+fn killed_at_every_point_and_at_random_nothing_is_missing_differing_or_invented() {
+    let Some(kafka) = kafka::shared() else { return };
+    let stream = Stream::new(kafka, "killed", jobs::lines(40_000));
+    // A host that drains is another test's.
+    let points = crash::POINTS.iter().filter(|point| **point != "in-drain");
+    for (at, point) in points.chain(&crash::KAFKA_POINTS[..2]).enumerate() {
+        let nth = 1 + at % 3;
+        let pipeline = stream.pipeline.clone().env("TIDEMILL_CRASH_AT", &format!("{point}:{nth}"));
+        let mut host = pipeline.start("run", &[]);
+        let status = host.wait();
+        assert!(Host::was_killed(status), "at {point}:{nth} the host ended with {status}:\n{}", host.log());
+    }
+    for moment in [1_500, 4_200, 3_700] {
+        let mut host = stream.pipeline.start("run", &[]);
+        host.ready(&stream.store());
+        // The moment is the point: no condition may choose it.
+        std::thread::park_timeout(Duration::from_millis(moment));
+        assert!(host.has_ended().is_none(), "the host ended by itself:\n{}", host.log());
+        host.kill();
+    }
+    stream.finish();
+    stream.compare();
+    let (table, kept) = (stream.table(), stream.kept());
+    for out in stream.out() {
+        let distinct: Vec<i64> = out.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
+        assert!(distinct == kept, "at least once: {} of {}", distinct.len(), kept.len());
+    }
+    // A person delivers all of it again.
+    let (group, data) = (stream.name.clone(), format!("{}.data", stream.name));
+    let reset = ["--group", &group, "--topic", &data, "--reset-offsets", "--to-earliest", "--execute"];
+    println!("{}", kafka.consumer_groups(&reset));
+    stream.finish();
+    assert!(stream.table() == table, "every value is as it was");
+    stream.compare();
+}
+
+#[test]
+fn told_to_end_at_load_it_delivers_nothing_twice() {
+    let Some(kafka) = kafka::shared() else { return };
+    let stream = Stream::new(kafka, "drained", jobs::lines(6_000));
+    for delivered in [500, 2_000, 3_500] {
+        let mut host = stream.pipeline.start("run", &[]);
+        host.ready(&stream.store());
+        wait_for("records to be delivered", || {
+            (host.status()["totals"]["emitted"].as_u64().unwrap_or(0) >= delivered).then_some(())
+        });
+        host.terminate();
+        let status = host.wait();
+        assert!(status.success(), "{status}:\n{}", host.log());
+    }
+    stream.finish();
+    stream.compare();
+    let kept = stream.kept();
+    for out in stream.out() {
+        assert!(out == kept, "exactly once: {} of {}", out.len(), kept.len());
+    }
+    // The verbs find the dead letters where they are.
+    let count = stream.side("dead-letters").len() as u64;
+    let listed = stream.pipeline.ask(&["dead-letters", "list"], &[]).ok();
+    let letters = listed.result()["dead-letters"].as_array().expect("a list").clone();
+    assert_eq!(letters.len() as u64, count.min(100));
+    let place = |at: usize| format!("{}/{}", letters[at]["partition"], letters[at]["offset"]);
+    stream.pipeline.ask(&["dead-letters", "discard"], &[&place(0)]).ok();
+    stream.pipeline.ask(&["dead-letters", "replay"], &[&place(1)]);
+    assert_eq!(stream.side("dead-letters").len() as u64, count - 1, "one is gone, one was rejected again");
+    let shown = stream.pipeline.ask(&["dead-letters", "show"], &[&place(1)]).ok();
+    assert_eq!(shown.result()["reason"].as_str(), letters[1]["reason"].as_str(), "{}", shown.envelope);
+}
+
+#[test]
+fn hosts_share_the_partitions_and_one_goes_on_when_another_is_killed() {
+    let Some(kafka) = kafka::shared() else { return };
+    let stream = Stream::new(kafka, "hosts", jobs::lines(40_000));
+    let mut first = stream.pipeline.start("run", &[]);
+    first.ready(&stream.store());
+    let mut second = stream.elsewhere().start("run", &[]);
+    second.ready(&stream.elsewhere().store(&stream.name));
+    let here = |host: &Host| {
+        let status = host.status();
+        let partitions = status["partitions"].as_object().expect("partitions").clone();
+        partitions.values().filter(|partition| partition["here"] == true).count()
+    };
+    wait_for("both to have a share", || (here(&first) > 0 && here(&second) > 0).then_some(()));
+    assert_eq!(first.status()["partitions"].as_object().map(|all| all.len()), Some(3), "each shows all of them");
+    // The one that polls the source and half of the partitions is gone.
+    first.kill();
+    wait_for("the other to have all", || (here(&second) == 3).then_some(()));
+    let ingested = |host: &Host| host.status()["source"]["records"].as_u64().unwrap_or(0);
+    let before = ingested(&second);
+    wait_for("the other to poll the source", || (ingested(&second) > before + 500).then_some(()));
+    second.terminate();
+    assert!(second.wait().success());
+    stream.finish();
+    let kept = stream.kept();
+    let [_, out] = stream.out();
+    let distinct: Vec<i64> = out.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
+    assert!(distinct == kept, "{} of {}", distinct.len(), kept.len());
+    assert_eq!(stream.records().len(), stream.lines.len(), "each line once, whoever polled");
+}
+
+#[test]
+fn a_broker_that_is_killed_and_comes_back_is_survived() {
+    let Some(mut own) = Kafka::own(&[]) else { return };
+    let lines = jobs::lines(20_000);
+    let address = own.address();
+    let stream = Stream::new(&own, "outage", lines);
+    let (pipeline, store, name) = (stream.pipeline.clone(), stream.store(), stream.name.clone());
+    let (dir, lines, marks) = (stream.dir, stream.lines, stream.marks);
+    let mut host = pipeline.start("run", &[]);
+    host.ready(&store);
+    let delivered = |host: &Host| host.status()["totals"]["emitted"].as_u64().unwrap_or(0);
+    wait_for("records to be delivered", || (delivered(&host) > 300).then_some(()));
+    own.kill();
+    wait_for("an alarm", || {
+        let alarms = host.status()["alarms"].to_string();
+        alarms.contains("out of reach").then_some(())
+    });
+    own.start();
+    assert_eq!(own.address(), address);
+    let before = delivered(&host);
+    wait_for("the stream to go on", || (delivered(&host) > before + 300).then_some(()));
+    wait_for("the alarm to go", || (host.status()["alarms"] == serde_json::json!([])).then_some(()));
+    host.terminate();
+    assert!(host.wait().success(), "{}", host.log());
+    let stream = Stream { kafka: &own, dir, name, pipeline, lines, marks };
+    stream.finish();
+    stream.compare();
+}
