@@ -5,6 +5,8 @@ mod support;
 
 #[path = "services/cassandra.rs"]
 mod cassandra;
+#[path = "services/compose.rs"]
+mod compose;
 #[path = "conformance/topics.rs"]
 mod conformance;
 #[path = "services/delivery.rs"]
