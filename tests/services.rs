@@ -5,6 +5,8 @@ mod support;
 
 #[path = "services/cassandra.rs"]
 mod cassandra;
+#[path = "services/cluster.rs"]
+mod cluster;
 #[path = "services/compose.rs"]
 mod compose;
 #[path = "conformance/topics.rs"]
@@ -23,6 +25,8 @@ mod stand;
 mod table;
 #[path = "services/topic.rs"]
 mod topic;
+#[path = "services/users.rs"]
+mod users;
 
 use cassandra::Cassandra;
 use kafka::Kafka;

@@ -222,7 +222,8 @@ impl Store {
     }
 }
 
-fn read_position(text: &str) -> Position {
+/// A position as it is saved, in a store or in a cluster.
+pub fn read_position(text: &str) -> Position {
     let position: Value = serde_json::from_str(text).expect("a position is JSON");
     let number = |value: &Value| value.as_i64().unwrap_or_else(|| panic!("a number is missing in {text}"));
     let figures = &position["figures"];

@@ -5,8 +5,9 @@ use rusqlite::types::Value as Cell;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::host::Pipeline;
 use super::read::Record;
-use super::verify::{Decision, Row};
+use super::verify::{Decision, Findings, Row};
 
 /// The columns of `pipelines/users.toml`.
 pub const TABLE: &str = "spark_streams.created_users";
@@ -110,4 +111,25 @@ pub fn decide(record: &Record) -> Decision {
         ("registration_year", Cell::Integer(date(user.registered.date).year().into())),
     ];
     Decision::Rows(vec![cells.map(|(name, cell)| (name.to_owned(), cell)).into_iter().collect::<Row>()])
+}
+
+/// 5,000 made-up users through the flagship, wherever its topic and table are: each arrives once, with every column as computed here.
+pub fn five_thousand_arrive(pipeline: &Pipeline, compare: &dyn Fn() -> Findings) {
+    let pipeline = pipeline
+        .clone()
+        .set("source.kind=generator")
+        .set("source.every=0s")
+        .set("source.records-per-poll=500")
+        .set("source.records=5000")
+        .set("topic.partitions=2");
+    let answer = pipeline.run_until_idle().ok();
+    let counts = ["ingested", "delivered", "dropped", "rejected"].map(|name| answer.count(name));
+    assert_eq!(counts, [5_000, 5_000, 0, 0], "{}", answer.envelope);
+    let findings = compare();
+    findings.assert_clean();
+    assert_eq!((findings.records, findings.rows), (5_000, 5_000));
+    // Nothing is left to do for a second run.
+    let again = pipeline.run_until_idle().ok();
+    assert_eq!(["ingested", "delivered"].map(|name| again.count(name)), [0, 0]);
+    compare().assert_clean();
 }
