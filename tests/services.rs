@@ -11,6 +11,8 @@ mod cluster;
 mod compose;
 #[path = "conformance/topics.rs"]
 mod conformance;
+#[path = "services/crash.rs"]
+mod crash;
 #[path = "services/delivery.rs"]
 mod delivery;
 #[path = "services/jars.rs"]

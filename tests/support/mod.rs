@@ -4,6 +4,7 @@
 pub mod guests;
 pub mod host;
 pub mod jobs;
+pub mod random;
 pub mod read;
 pub mod users;
 pub mod verify;
