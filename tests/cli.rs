@@ -85,7 +85,8 @@ fn every_verb_that_takes_a_pipeline_says_exit_2_when_it_is_wrong() {
             continue;
         }
         tried += 1;
-        let output = tidemill().args([verb.get_name(), "--json"]).arg(&file).output().unwrap();
+        let others = verb.get_positionals().skip(1).filter(|other| other.is_required_set()).map(|_| "other");
+        let output = tidemill().args([verb.get_name(), "--json"]).arg(&file).args(others).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{}: {}", verb.get_name(), String::from_utf8_lossy(&output.stderr));
         let diagnostics = envelope(&output)["result"]["diagnostics"].clone();
         assert!(

@@ -196,7 +196,7 @@ mod tests {
         let logs = Logs::default();
         let mut followed = Followed::new(&path);
         followed.look(&logs);
-        std::fs::write(&path, "0123456\n".repeat(LOOK_BYTES as usize / 8 + 2)).unwrap();
+        std::fs::write(&path, "0".repeat(LOOK_BYTES as usize + 15) + "\n").unwrap();
         followed.look(&logs);
         let texts = texts(&logs);
         assert_eq!(texts[0], "warn 16 bytes are not shown: it grows faster than it is read");

@@ -21,7 +21,7 @@ pub struct Figures {
     pub deleted: u64,
     pub rejected: u64,
     /// Of all of these, the records that were decided a second time: the code of the first time was not there, or a person wished so.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_none")]
     pub re_decided: u64,
     /// Records below it are counted, though the position lies there: a person moved it back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -40,6 +40,11 @@ impl Figures {
     pub fn outcomes(&self) -> Figures {
         Figures { tallies: Tallies::default(), ..self.clone() }
     }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
+fn is_none(count: &u64) -> bool {
+    *count == 0
 }
 
 impl std::ops::AddAssign<&Figures> for Figures {

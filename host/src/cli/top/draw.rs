@@ -13,7 +13,7 @@ use crate::status::Snapshot;
 
 /// What there is to see, as text: for a pipe, a file or a person who wants it once.
 pub fn plain(seen: &Seen) -> String {
-    let height = 16 + rows(&seen.snapshot) as u16;
+    let height = 17 + rows(&seen.snapshot) as u16;
     let mut terminal = ratatui::Terminal::new(TestBackend::new(100, height)).expect("a buffer takes whatever is drawn");
     let _ = terminal.draw(|frame| draw(frame, seen));
     let buffer = terminal.backend().buffer();
