@@ -85,7 +85,7 @@ fn poison_is_rejected_or_carried_by_rule_and_harms_nobody() {
         (br#"{"id":null}"#.to_vec(), rejected("field `id`")),
         (br#"{"id":{"an":"object"}}"#.to_vec(), rejected("field `id`")),
         (br#"{"id":17}"#.to_vec(), carried("17", None)),
-        (br#"{"id":""}"#.to_vec(), carried("", None)),
+        (br#"{"id":""}"#.to_vec(), rejected("must not be empty")),
     ]
     .into();
     let count = poison.len();

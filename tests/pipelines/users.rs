@@ -93,7 +93,7 @@ fn in_dev_the_generator_stands_in_for_an_unreachable_api_and_says_so_everywhere(
     assert!(why.contains("127.0.0.1"), "{why}");
     host.terminate();
     assert!(host.wait().success(), "{}", host.log());
-    assert!(host.log().contains("stand"), "{}", host.log());
+    assert!(host.log().contains("makes up users"), "{}", host.log());
     let findings = compare_settled(&store);
     assert!(findings.is_clean() && findings.rows >= 50, "{findings}");
     assert!(!pipeline.store("users").join("store.db").exists(), "the real store is not touched");

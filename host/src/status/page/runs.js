@@ -23,7 +23,7 @@ export function start(into) {
   nodes.resume = button("Resume", "play", () => brake("resume", "The source goes on."));
   nodes.poll = button("Poll now", "poll", () => brake("poll", "The source is asked now."));
   nodes.brake.append(nodes.pause, nodes.resume, nodes.poll);
-  nodes.strip = s("svg", { class: "strip", role: "img", preserveAspectRatio: "none" });
+  nodes.strip = s("svg", { class: "strip", role: "img", "aria-label": "Records by poll", preserveAspectRatio: "none" });
   nodes.body = h("tbody", {});
   nodes.count = h("small", {});
   nodes.some = h("div", {}, h("section", { class: "card stripes" }, h("h3", {}, "Records by poll"), nodes.strip), h("h3", { class: "gap" }, "Polls ", nodes.count), h("div", { class: "card scroll tall", tabindex: "0", role: "region", "aria-label": "Polls" }, h("table", { class: "runs" }, h("thead", {}, h("tr", {}, ...["When", "What", "Records", "Bytes", "Status", "Retries", "Took", "Result"].map((name, i) => h("th", { scope: "col", class: i > 1 && i < 7 ? "r" : null }, name)))), nodes.body)));
