@@ -277,7 +277,7 @@ async fn what_retention_took_stops_its_partition_and_no_other() {
     assigned(consumer.as_mut(), 2).await;
     consumer.saver().save(0, save(0, 5, Vec::new())).await.unwrap();
     consumer.close().await;
-    kafka.delete_records(&data, &[(0, 10)]);
+    tokio::task::block_in_place(|| kafka.delete_records(&data, &[(0, 10)]));
     let mut consumer = topic.consumer(Window::default()).await.unwrap();
     let (mut gone, mut others) = (None, 0);
     while gone.is_none() || others == 0 {

@@ -12,6 +12,7 @@ pub mod diagnostic;
 pub mod explain;
 pub mod file;
 pub mod graph;
+mod kafka;
 mod load;
 mod payload;
 pub mod pinned;
