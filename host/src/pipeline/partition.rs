@@ -34,6 +34,7 @@ pub(super) enum Handed {
     End(i64),
 }
 
+#[allow(clippy::large_enum_variant, reason = "the queue holds two of them")]
 enum Step {
     Decided(Decided),
     End(i64),
@@ -371,7 +372,7 @@ impl Settle<'_> {
             waiting.dead_letter_bytes += settled.dead_letters.iter().map(bytes).sum::<usize>();
             waiting.dead_letters.extend(settled.dead_letters);
             for (stage, entries) in settled.state {
-                waiting.state.entry(stage).or_insert_with(BTreeMap::new).extend(entries);
+                waiting.state.entry(stage).or_default().extend(entries);
             }
             if settled.joined.is_empty() {
                 self.deliver.report.written(settled.latest);

@@ -1,5 +1,7 @@
 //! Dead letters: listed, grouped, shown, replayed, discarded, pinned and downloaded.
 
+#![allow(clippy::result_large_err, reason = "a refusal is an answer, made once per request")]
+
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};

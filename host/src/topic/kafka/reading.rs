@@ -84,6 +84,8 @@ enum Done {
     GivenBack(Vec<u32>),
 }
 
+type DoneSender = std::sync::mpsc::Sender<(u64, Done)>;
+
 pub(super) struct Reading {
     inner: Arc<Inner>,
     assignment: Arc<Assignment>,
@@ -91,7 +93,7 @@ pub(super) struct Reading {
     events: mpsc::Sender<Handed>,
     window: Window,
     runtime: Handle,
-    done: (std::sync::mpsc::Sender<(u64, Done)>, std::sync::mpsc::Receiver<(u64, Done)>),
+    done: (DoneSender, std::sync::mpsc::Receiver<(u64, Done)>),
     lanes: BTreeMap<u32, Lane>,
     /// Counts the clients: what was done for an earlier one is of no use to the next.
     serial: u64,
@@ -387,7 +389,9 @@ impl Reading {
             None => Ok(()),
             Some(Change::Assign(_)) => client.incremental_assign(&list),
             Some(Change::Revoke(partitions)) => {
-                partitions.iter().for_each(|partition| drop(list.add_partition(&self.inner.names.topic, *partition as i32)));
+                for partition in &partitions {
+                    list.add_partition(&self.inner.names.topic, *partition as i32);
+                }
                 client.incremental_unassign(&list)
             }
         };
