@@ -6,7 +6,7 @@
 //! Invariant 4: dead letters are saved in the same step as the position that passes them.
 //! Invariant 5: boundary and `reach` are saved before the first row under them is written to a sink that does not share the save.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
