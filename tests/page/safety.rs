@@ -78,7 +78,7 @@ fn nothing_runs_whatever_stands_in_records_names_and_errors() {
 fn without_the_token_a_change_is_explained_and_not_made() {
     let hosted = Hosted::changed(|_, text| text.replace("every = \"0s\"", "every = \"1h\""));
     let Some(mut page) = hosted.open("runs") else { return };
-    assert_eq!(page.eval("location.href").as_str().unwrap().contains("token"), false, "the token stays in the address");
+    assert!(!page.eval("location.href").as_str().unwrap().contains("token"), "the token stays in the address");
     page.eval("sessionStorage.clear()");
     page.go(&format!("http://{}/?again#runs", hosted.address));
     page.wait_for("document.body.dataset.link === 'live' && document.body.dataset.token === 'false'");
