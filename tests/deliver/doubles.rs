@@ -123,10 +123,6 @@ impl Sink for Table {
         "double"
     }
 
-    fn wants_messages(&self) -> bool {
-        false
-    }
-
     fn bind(&self, emitted: &Emitted<'_>) -> Result<Bound, Vec<BindRejection>> {
         let refused = |record: &&u32| emitted.batch.value(**record as usize) == Some(b"unbindable");
         let rejections: Vec<BindRejection> = emitted
@@ -146,10 +142,6 @@ impl Sink for Table {
                 .extend((emitted.batch.value(*record as usize) == Some(b"refused")).then_some(rows.places.len() as u32 - 1));
         }
         Ok(Bound::Rows(rows))
-    }
-
-    fn join(&self, _: &Store, bound: Bound) -> Result<Write, Bound> {
-        Err(bound)
     }
 
     async fn write(&self, bound: &Bound) -> Result<Vec<(Place, String)>, sink::Error> {

@@ -10,7 +10,6 @@ use async_trait::async_trait;
 use super::{BindRejection, Bound, Emitted, Error, Sink, lines};
 use crate::config::plan::SinkColumn;
 use crate::record::Place;
-use crate::store::{Store, Write};
 
 /// The longest last line that is looked at when the file is opened.
 const LAST_LINE_MAX: u64 = 16 << 20;
@@ -80,10 +79,6 @@ impl Sink for FileSink {
 
     fn bind(&self, emitted: &Emitted<'_>) -> Result<Bound, Vec<BindRejection>> {
         lines::bind(&self.columns, emitted)
-    }
-
-    fn join(&self, _: &Store, bound: Bound) -> Result<Write, Bound> {
-        Err(bound)
     }
 
     async fn write(&self, bound: &Bound) -> Result<Vec<(Place, String)>, Error> {

@@ -12,7 +12,6 @@ use super::{BindRejection, Bound, Emitted, Error, Sink, lines};
 use crate::config::plan::KafkaPlan;
 use crate::kafka::{self, Logs};
 use crate::record::{Message, Place};
-use crate::store::{Store, Write};
 
 const QUEUE_FULL_PAUSE: Duration = Duration::from_millis(5);
 
@@ -71,10 +70,6 @@ impl Sink for KafkaSink {
 
     fn bind(&self, emitted: &Emitted<'_>) -> Result<Bound, Vec<BindRejection>> {
         lines::messages(emitted, lines::Deletes::AsTombstones)
-    }
-
-    fn join(&self, _: &Store, bound: Bound) -> Result<Write, Bound> {
-        Err(bound)
     }
 
     async fn write(&self, bound: &Bound) -> Result<Vec<(Place, String)>, Error> {

@@ -9,7 +9,6 @@ use serde_json::{Map, Value};
 use super::{BindRejection, Bound, Emitted, Error, Rows, Sink, bind, json, lines};
 use crate::config::plan::SinkColumn;
 use crate::record::{Message, Place};
-use crate::store::{Store, Write};
 
 /// Write time in µs, and the row; `None` is deleted.
 type Cell = (i64, Option<Map<String, Value>>);
@@ -78,10 +77,6 @@ impl Sink for Memory {
 
     fn bind(&self, emitted: &Emitted<'_>) -> Result<Bound, Vec<BindRejection>> {
         lines::bind(&self.columns, emitted)
-    }
-
-    fn join(&self, _: &Store, bound: Bound) -> Result<Write, Bound> {
-        Err(bound)
     }
 
     async fn write(&self, bound: &Bound) -> Result<Vec<(Place, String)>, Error> {

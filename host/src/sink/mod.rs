@@ -146,7 +146,9 @@ pub trait Sink: Send + Sync {
     fn name(&self) -> &str;
 
     /// Whether binding needs [`Emitted::messages`].
-    fn wants_messages(&self) -> bool;
+    fn wants_messages(&self) -> bool {
+        false
+    }
 
     /// Binds every row or says which records cannot be. CPU only, called on a worker thread. Records in `rejections` of
     /// another sink are left out by a second call without them.
@@ -154,7 +156,9 @@ pub trait Sink: Send + Sync {
 
     /// The write as part of a transaction of `store`, when this sink lives there; `Err` gives the rows back.
     #[allow(clippy::result_large_err, reason = "the rows are handed back as they came, once per batch")]
-    fn join(&self, store: &store::Store, bound: Bound) -> Result<store::Write, Bound>;
+    fn join(&self, _store: &store::Store, bound: Bound) -> Result<store::Write, Bound> {
+        Err(bound)
+    }
 
     /// Writes and confirms, durable when it returns. Idempotent for tables. Records that the server refuses for their own
     /// sake come back as rejections (their place and reason).

@@ -16,10 +16,6 @@ impl Sink for Null {
         &self.name
     }
 
-    fn wants_messages(&self) -> bool {
-        false
-    }
-
     fn bind(&self, emitted: &Emitted<'_>) -> Result<Bound, Vec<BindRejection>> {
         Ok(Bound::Nothing { rows: emitted.origins.len() })
     }

@@ -7,7 +7,6 @@ use async_trait::async_trait;
 use super::{BindRejection, Bound, Emitted, Error, Sink, lines};
 use crate::config::plan::SinkColumn;
 use crate::record::Place;
-use crate::store::{Store, Write};
 
 pub(super) struct Stdout {
     pub(super) name: String,
@@ -26,10 +25,6 @@ impl Sink for Stdout {
 
     fn bind(&self, emitted: &Emitted<'_>) -> Result<Bound, Vec<BindRejection>> {
         lines::bind(&self.columns, emitted)
-    }
-
-    fn join(&self, _: &Store, bound: Bound) -> Result<Write, Bound> {
-        Err(bound)
     }
 
     async fn write(&self, bound: &Bound) -> Result<Vec<(Place, String)>, Error> {

@@ -80,11 +80,6 @@ impl Projection {
         self.wanted.len() - 1
     }
 
-    /// Whether payloads are read at all.
-    pub fn reads_payload(&self) -> bool {
-        self.payload
-    }
-
     pub fn columns(&self) -> usize {
         self.wanted.len()
     }

@@ -32,7 +32,6 @@ use super::{BindRejection, Bound, Emitted, Error, Figures, Sink, bind};
 use crate::config::code;
 use crate::config::plan::{self, SinkPlan};
 use crate::record::Place;
-use crate::store::{Store, Write};
 
 pub(super) use check::check;
 
@@ -156,17 +155,9 @@ impl Sink for Cassandra {
         &self.plan.name
     }
 
-    fn wants_messages(&self) -> bool {
-        false
-    }
-
     fn bind(&self, emitted: &Emitted<'_>) -> Result<Bound, Vec<BindRejection>> {
         let now_ms = jiff::Timestamp::now().as_millisecond();
         bind::ending_rows(&self.plan.columns, self.plan.ttl, now_ms, emitted).map(Bound::Rows)
-    }
-
-    fn join(&self, _: &Store, bound: Bound) -> Result<Write, Bound> {
-        Err(bound)
     }
 
     async fn write(&self, bound: &Bound) -> Result<Vec<(Place, String)>, Error> {

@@ -69,10 +69,6 @@ impl Sink for Embedded {
         &self.name
     }
 
-    fn wants_messages(&self) -> bool {
-        false
-    }
-
     fn bind(&self, emitted: &Emitted<'_>) -> Result<Bound, Vec<BindRejection>> {
         let now_ms = jiff::Timestamp::now().as_millisecond();
         bind::ending_rows(&self.table.columns, self.table.ttl, now_ms, emitted).map(Bound::Rows)

@@ -13,9 +13,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{
-    Boundary, Consumer, DeadLetter, Ends, Error, GenerationContent, Position, Publisher, ReasonCount, Resolution, Topic, Window,
-};
+use super::{Consumer, DeadLetter, Ends, Error, GenerationContent, Position, Publisher, ReasonCount, Resolution, Topic, Window};
 use crate::config::plan::{Retention, TopicPlan};
 use crate::record::Place;
 use crate::store::{self, Store, log};
@@ -44,22 +42,7 @@ impl Embedded {
         Ok(Embedded { store: store.clone(), name: plan.name.clone(), log, retention: plan.retention })
     }
 
-    /// Every boundary under which a record still held was decided, by partition, ascending: for a verifier.
-    pub async fn boundaries(&self) -> Result<Vec<(u32, Boundary)>, Error> {
-        let topic = self.log.topic;
-        let read = move |connection: &Connection| {
-            let select = "SELECT partitions.partition, boundaries.first, generation, time FROM boundaries
-                JOIN partitions ON partitions.id = boundaries.partition WHERE topic = ?1 ORDER BY 1, 2";
-            let mut statement = connection.prepare_cached(select)?;
-            let boundaries = statement.query_map([topic], |row| {
-                Ok((row.get(0)?, Boundary { first: row.get(1)?, generation: row.get(2)?, time: row.get(3)? }))
-            })?;
-            Ok(boundaries.collect::<Result<_, _>>()?)
-        };
-        Ok(self.store.read(read).await?)
-    }
-
-    /// Reads records without consuming them: for `tap`, `dry-run` and a verifier. A record larger than `bytes_max` comes alone.
+    /// Reads records without consuming them. A record larger than `bytes_max` comes alone.
     pub async fn peek(
         &self,
         partition: u32,
