@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use doubles::{Running, Seen, World, batch};
-use tidemill::config::plan::StopWhen;
+use tidemill::config::plan::{BreakerRule, StopWhen};
 use tidemill::sink;
 use tidemill::topic::{self, Boundary, Figures, Position};
 
@@ -294,4 +294,100 @@ async fn what_is_settled_is_saved_in_time_and_the_next_offset_passes_what_no_rec
     running.settled(5).await;
     running.drained().await.unwrap();
     assert_eq!((world.saved().next, world.saved().figures.emitted), (5, 2));
+}
+
+/// First offset and generation of each boundary that a save held, in the order of their saving.
+fn boundaries(world: &World) -> Vec<(i64, u64)> {
+    let mut all: Vec<(i64, u64)> = Vec::new();
+    for seen in world.seen.lock().unwrap().iter() {
+        let Seen::Saved(_, _, boundaries) = seen else { continue };
+        boundaries.iter().for_each(|boundary| {
+            if !all.contains(boundary) {
+                all.push(*boundary)
+            }
+        });
+    }
+    all
+}
+
+#[tokio::test]
+async fn a_swap_begins_at_the_next_record_and_its_boundary_is_saved_before_the_first_row_under_it() {
+    let world = Arc::new(World::default());
+    let running = Running::start(&world, 1, None);
+    running.give(batch(&[(0, "a"), (1, "b")]));
+    running.settled(2).await;
+    let joined = running.swap(2).await;
+    assert_eq!((joined.first, joined.in_flight), (2, 0), "also where nothing comes");
+    running.give(batch(&[(2, "c")]));
+    running.settled(3).await;
+    assert_eq!(boundaries(&world), [(0, 1), (2, 2)]);
+    let seen = world.seen.lock().unwrap().clone();
+    let at = |wanted: &dyn Fn(&Seen) -> bool| seen.iter().position(wanted).expect("it was seen");
+    let saved = at(&|seen| matches!(seen, Seen::Saved(_, _, boundaries) if boundaries.contains(&(2, 2))));
+    let wrote = at(&|seen| matches!(seen, Seen::Wrote(rows) if rows[0].0 == 2));
+    assert!(saved < wrote, "{seen:?}");
+    running.drained().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_old_generation_is_let_go_when_no_partition_needs_it() {
+    let world = Arc::new(World::default());
+    let running = Running::start(&world, 1, None);
+    running.give(batch(&[(0, "a")]));
+    running.settled(1).await;
+    let old = Arc::downgrade(&running.deliver.generations.present());
+    running.swap(2).await;
+    running.give(batch(&[(1, "b")]));
+    running.settled(2).await;
+    tokio::time::timeout(std::time::Duration::from_secs(10), async {
+        while old.strong_count() > 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .expect("nobody holds it");
+    running.drained().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_partition_that_a_plugin_holds_up_goes_on_with_the_plugin_that_replaces_it() {
+    let world = Arc::new(World::default());
+    world.retries.store(usize::MAX, Ordering::SeqCst);
+    let running = Running::start(&world, 1, None);
+    running.give(batch(&[(3, "a"), (4, "b")]));
+    running.deliver.report.reporter().update(|_| {});
+    while running.deliver.report.reporter().snapshot().partitions.get(&0).is_none_or(|status| status.state != "backing off") {
+        tokio::task::yield_now().await;
+    }
+    world.retries.store(0, Ordering::SeqCst);
+    assert_eq!(running.swap(2).await.first, 3);
+    running.settled(5).await;
+    assert_eq!(boundaries(&world), [(3, 2)], "the first generation decided nothing");
+    running.drained().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_batch_that_trips_the_breaker_is_written_by_the_generation_that_takes_its_place() {
+    let world = Arc::new(World::default());
+    let running = Running::start(&world, 1, None);
+    running.give(batch(&(0..100).map(|offset| (offset, "a")).collect::<Vec<_>>()));
+    running.settled(100).await;
+    let rule = BreakerRule { rejects: Some(StopWhen { percent: 10.0, of: 10 }), times_slower: 10.0 };
+    running.deliver.breaker.watch(2, rule);
+    let mut trips = running.deliver.breaker.trips();
+    running.swap(2).await;
+    running.give(batch(&[(100, "a"), (101, "reject")]));
+    running.settled(102).await;
+    assert_eq!(world.dead_letters.lock().unwrap().len(), 1, "one is allowed");
+    running.give(batch(&[(102, "reject"), (103, "reject"), (104, "c")]));
+    let trip = tokio::time::timeout(std::time::Duration::from_secs(10), trips.wait_for(Option::is_some)).await;
+    let trip = trip.expect("it trips").unwrap().clone().unwrap();
+    assert!(trip.generation == 2 && trip.reason.starts_with("it rejected 3 of 5 records"), "{trip:?}");
+    assert_eq!(world.saved().next, 102, "what tripped it is not written");
+    running.deliver.breaker.trust();
+    assert_eq!(running.swap(3).await.first, 102);
+    running.settled(105).await;
+    assert_eq!(boundaries(&world), [(0, 1), (100, 2), (102, 3)]);
+    assert_eq!(world.dead_letters.lock().unwrap()[&102].generation, 3);
+    running.drained().await.unwrap();
 }

@@ -358,6 +358,7 @@ fn fill(reporter: &Reporter, emitted: u64) {
         let write_ms = Some(WriteTimes { p50: 1.0, p95: 2.0, p99: 3.0, max: 4.0, of: 7 });
         let row_by_row = SinkStatus { write_ms, unanswered: Some(5), breaker: Some("open".to_owned()), ..sink("rows", 0.0) };
         snapshot.sinks = vec![sink("users", 0.0), sink("lines", 2.5), row_by_row];
+        snapshot.swaps.last_took_ms = 12.0;
         snapshot.totals = Figures { emitted, ..Figures::default() };
         snapshot.partitions.insert(0, PartitionStatus { figures: snapshot.totals.clone(), ..PartitionStatus::default() });
     });

@@ -2,7 +2,7 @@
 //!
 //! Nothing of it is in a release build.
 
-/// Every point there is, in the order in which a record meets them.
+/// Every point that a record meets, in that order.
 pub const POINTS: &[&str] = &[
     "after-fetch",
     "before-publish",
@@ -22,6 +22,8 @@ pub const POINTS: &[&str] = &[
 
 /// Further points, which only a topic in a cluster passes: around the commit of a transaction, and when a partition is given back.
 pub const KAFKA_POINTS: &[&str] = &["before-commit", "after-commit", "in-revoke"];
+/// Those of a swap.
+pub const SWAP_POINTS: &[&str] = &["before-claim", "after-claim", "after-swap"];
 
 #[cfg(debug_assertions)]
 pub fn point(name: &str) {
@@ -33,7 +35,10 @@ pub fn point(name: &str) {
         let (name, nth) = at.split_once(':').unwrap_or((&at, "1"));
         Some((name.to_owned(), AtomicU64::new(nth.parse().ok()?)))
     });
-    debug_assert!(POINTS.contains(&name) || KAFKA_POINTS.contains(&name), "crash point {name} is listed");
+    debug_assert!(
+        [POINTS, KAFKA_POINTS, SWAP_POINTS].iter().any(|points| points.contains(&name)),
+        "crash point {name} is listed"
+    );
     let Some((armed, left)) = &*ARMED else { return };
     if armed == name && left.fetch_sub(1, Ordering::Relaxed) == 1 {
         // SIGKILL runs no handler and flushes nothing.

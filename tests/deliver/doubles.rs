@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tidemill::config::plan::{NullValue, StageContract, StopWhen};
+use tidemill::pipeline::code;
 use tidemill::pipeline::deliver::{Deliver, Progress};
 use tidemill::pipeline::drain::Drain;
-use tidemill::pipeline::generation::{Generation, Generations, Recall};
+use tidemill::pipeline::generation::{Generation, Generations, Joined, Recall};
 use tidemill::pipeline::report::Report;
 use tidemill::pipeline::worker::Workers;
 use tidemill::plugin::{CallError, FieldsOutcome, Incoming, MessageOutcome};
@@ -257,12 +258,13 @@ impl Topic for Log {
     }
 }
 
-fn generation(world: &Arc<World>, number: u64) -> Generation {
+pub fn generation(world: &Arc<World>, number: u64) -> Generation {
     let content = GenerationContent { stages: Vec::new(), bindings: serde_json::Value::Null };
     let stage = StageContract { stage: "double".to_owned(), contract: None };
     let plan = ChainPlan::new(&[stage], &[], false, NullValue::Reject).expect("a chain of one stage");
     let (stages, sinks) = (Arc::new(Code(world.clone())), vec![Arc::new(Table(world.clone())) as Arc<dyn Sink>]);
-    Generation { number, content, plan: Arc::new(plan), stages, sinks, charts: Arc::default() }
+    let charts = Arc::default();
+    Generation::new(number, code::Code { content, plan: Arc::new(plan), stages, sinks, charts })
 }
 
 struct Older(Arc<World>);
@@ -280,6 +282,7 @@ impl Recall for Older {
 
 /// A deliver leg over one partition, under way.
 pub struct Running {
+    world: Arc<World>,
     pub deliver: Arc<Deliver>,
     events: mpsc::UnboundedSender<Event>,
     run: tokio::task::JoinHandle<Result<(), String>>,
@@ -301,11 +304,22 @@ impl Running {
             threshold: stop_when.map(|stop_when| Mutex::new(tidemill::pipeline::dead_letter::Threshold::new(stop_when))),
             report: Report::new(Default::default(), vec![Vec::new()]),
             progress: Progress::default(),
+            breaker: Default::default(),
+            recent: Default::default(),
+            beside: Default::default(),
             drain: Drain::default(),
             drain_deadline: Duration::from_secs(5),
             save_every: *world.save_every.lock().unwrap(),
         });
-        Running { run: tokio::spawn(deliver.clone().run()), deliver, events }
+        Running { world: world.clone(), run: tokio::spawn(deliver.clone().run()), deliver, events }
+    }
+
+    /// Another generation decides from now on; returns where the partition took it up.
+    pub async fn swap(&self, number: u64) -> Joined {
+        let next = self.deliver.generations.apply(generation(&self.world, number)).await;
+        let mut joined = next.joined();
+        let joined = tokio::time::timeout(Duration::from_secs(10), joined.wait_for(|joined| joined.contains_key(&0))).await;
+        joined.expect("it is taken up").expect("the generation lives")[&0]
     }
 
     /// Tells that the topic ends there.

@@ -201,6 +201,12 @@ impl Host {
         self.child.wait().expect("wait for the host's end");
     }
 
+    /// SIGKILL, unless it has killed itself.
+    pub fn kill_if_alive(mut self) {
+        let _ = self.child.kill();
+        self.child.wait().expect("wait for the host's end");
+    }
+
     #[track_caller]
     pub fn wait(&mut self) -> ExitStatus {
         wait_for("the host to end", || self.child.try_wait().expect("ask for the host's end"))

@@ -86,6 +86,20 @@ pub struct Marks(HashMap<String, String>);
 impl Marks {
     /// Makes `triage` with this mark at `path`, as a build would: the file is replaced in one step.
     pub fn install(&mut self, path: &Path, mark: &str) {
+        let fresh = path.with_extension("fresh");
+        fs::write(&fresh, self.component(mark)).expect("write a component");
+        fs::rename(fresh, path).expect("replace a component");
+    }
+
+    /// Of the component that leaves a mark.
+    #[track_caller]
+    pub fn digest(&self, mark: &str) -> String {
+        let (digest, _) = self.0.iter().find(|(_, known)| *known == mark).unwrap_or_else(|| panic!("{mark} was installed"));
+        digest.clone()
+    }
+
+    /// The bytes of the component with this mark, and its digest, noted for the comparison in the end.
+    pub fn component(&mut self, mark: &str) -> Vec<u8> {
         static BUILT: LazyLock<Vec<u8>> =
             LazyLock::new(|| fs::read(guests::component("tests/guests/triage")).expect("read the component of triage"));
         assert_eq!(mark.len(), 4, "a mark has four characters");
@@ -93,16 +107,34 @@ impl Marks {
         let places: Vec<usize> = bytes.windows(9).enumerate().filter(|(_, at)| at == b"mark=0000").map(|(at, _)| at).collect();
         let [at] = places[..] else { panic!("triage has one mark, not {}", places.len()) };
         bytes[at + 5..at + 9].copy_from_slice(mark.as_bytes());
-        let digest = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-        self.0.insert(digest, mark.to_owned());
-        let fresh = path.with_extension("fresh");
-        fs::write(&fresh, bytes).expect("write a component");
-        fs::rename(fresh, path).expect("replace a component");
+        self.note(&bytes, mark);
+        bytes
+    }
+
+    /// Another build that behaves the same: a custom section at the end makes it another component.
+    pub fn variant(&mut self, mark: &str, variant: u8) -> Vec<u8> {
+        let mut bytes = self.component(mark);
+        bytes.extend([0, 4, 1, b'v', variant, 0]);
+        self.note(&bytes, mark);
+        bytes
+    }
+
+    /// Whether these are the bytes of a component that was made here.
+    pub fn knows(&self, bytes: &[u8]) -> bool {
+        self.0.contains_key(&digest(bytes))
+    }
+
+    fn note(&mut self, bytes: &[u8], mark: &str) {
+        self.0.insert(digest(bytes), mark.to_owned());
     }
 
     fn of(&self, content: &Value, stage: &str) -> &str {
         digest_of(content, stage).and_then(|digest| self.0.get(digest)).map_or("no such digest", String::as_str)
     }
+}
+
+fn digest(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A pipeline of jobs in a folder of its own.

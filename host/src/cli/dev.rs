@@ -1,8 +1,8 @@
-//! `tidemill dev`: builds what is source, then runs the pipeline and tells what happens, line by line.
+//! `tidemill dev`: builds what is source, then runs the pipeline, follows every file of it, and tells what happens, line by line.
 
 use crate::config::Loaded;
 use crate::config::plan::{SourceKind, SourcePlan};
-use crate::pipeline::{Options, prepare};
+use crate::pipeline::{Options, Watching, prepare};
 use crate::source;
 
 use super::host::{Host, Telling};
@@ -35,19 +35,29 @@ pub fn run(args: Args, out: &Output) -> Result<Done, Failure> {
     let progress = out.progress("compiling", None);
     let prepared = prepare(loaded, &inspect::engine()?).map_err(|found| refused(&found))?;
     drop(progress);
-    let options = Options { until_idle: args.until_idle, stand_in_for, ..Options::default() };
+    let stands_in = stand_in_for.is_some();
+    let live = args.pipeline.live(Watching::Sources, move |loaded| {
+        if let Some(plan) = loaded.pipeline.source.as_mut().filter(|plan| stands_in && is_users(plan)) {
+            *plan = source::stand_in_plan(plan);
+        }
+    });
+    let options = Options { until_idle: args.until_idle, stand_in_for, live: Some(live), ..Options::default() };
     Host { prepared, store_dir, listen: args.listen, options, telling: Telling::Events }.run(out)
 }
 
 /// Lets the generator stand in for the users API when that cannot be reached now, and says why. What other sources give, the
 /// generator cannot make up: they back off until they are reached.
 fn stand_in(loaded: &mut Loaded) -> Result<Option<String>, Failure> {
-    let Some(plan) = loaded.pipeline.source.as_mut().filter(|plan| matches!(plan.kind, SourceKind::RandomUser(_))) else {
+    let Some(plan) = loaded.pipeline.source.as_mut().filter(|plan| is_users(plan)) else {
         return Ok(None);
     };
     let Err(why) = reachable(plan)? else { return Ok(None) };
     *plan = source::stand_in_plan(plan);
     Ok(Some(why.to_string()))
+}
+
+fn is_users(plan: &SourcePlan) -> bool {
+    matches!(plan.kind, SourceKind::RandomUser(_))
 }
 
 fn reachable(plan: &SourcePlan) -> Result<Result<(), source::Error>, Failure> {

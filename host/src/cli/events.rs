@@ -4,21 +4,62 @@ use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::time::Duration;
 
+use tokio::sync::broadcast;
+
 use super::{Output, Tone};
 use crate::record::escape;
+use crate::status::swap::{Outcome, Receipt};
 use crate::status::{Reporter, Snapshot};
 
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Looks between two lines about how much has been delivered.
 const LOOKS_PER_LINE: u32 = 40;
 
+/// A build that takes longer says so.
+const BUILD_SAID_AFTER: Duration = Duration::from_secs(2);
+
 /// Tells events until it is dropped.
-pub async fn tell(out: &Output, reporter: &Reporter) -> Infallible {
+pub async fn tell(out: &Output, reporter: &Reporter, mut receipts: broadcast::Receiver<Receipt>) -> Infallible {
     let mut told = Told::new(&reporter.snapshot());
+    let mut looks = tokio::time::interval(LOOK_EVERY);
     loop {
-        tokio::time::sleep(LOOK_EVERY).await;
-        told.look(out, &reporter.sample());
+        tokio::select! {
+            receipt = receipts.recv() => match receipt {
+                Ok(receipt) => swapped(out, &receipt),
+                Err(broadcast::error::RecvError::Lagged(count)) => out.line(format!("{count} swaps were not told here; see `tidemill receipts`")),
+                // The pipeline ends.
+                Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
+            },
+            _ = looks.tick() => told.look(out, &reporter.sample()),
+        }
     }
+}
+
+/// One line, and under it what a compiler or the check of the pipeline file says.
+fn swapped(out: &Output, receipt: &Receipt) {
+    let named: Vec<&str> = receipt.changes.iter().map(|change| change.stage.as_str()).collect();
+    let named = if named.is_empty() { "pipeline file".to_owned() } else { named.join(", ") };
+    let reason = receipt.reason.as_deref().unwrap_or_default();
+    let mut reason = reason.lines().map(escape);
+    let first = reason.next().unwrap_or_default();
+    let generation = receipt.generation;
+    let pause = receipt.pause_ms.unwrap_or_default();
+    let took = format!("in {:.0} ms (compile {:.0}, pause {pause:.1})", receipt.took_ms, receipt.compile_ms);
+    let (good, bad, warn) = (out.paint(Tone::Good, "✓"), out.paint(Tone::Bad, "✗"), out.paint(Tone::Warn, "!"));
+    // Where a partition took it up, the offset before was the last one of the code before: none lies between.
+    let lost = "0 records lost";
+    out.line(match receipt.outcome {
+        Outcome::Applied => format!("{good} {named} generation {generation}: swapped {took}, {lost}"),
+        Outcome::RolledBack => format!("{warn} {named} generation {generation}: rolled back {took}, {lost}: {first}"),
+        Outcome::Refused => format!("{bad} {named} kept generation {generation}: {first}"),
+        Outcome::Parked => format!("{warn} {named} kept generation {generation}, parked: {first}"),
+        Outcome::Shadowing => format!("{good} {named} kept generation {generation}: the new code runs beside it"),
+        Outcome::Waiting => format!("{warn} {named} kept generation {generation}: the new code waits, promote it or discard it"),
+        Outcome::Restarted => format!("{good} generation {generation}: {first} in {:.0} ms", receipt.took_ms),
+        Outcome::Discarded => format!("{good} {named} kept generation {generation}: the new code is discarded"),
+        Outcome::Unchanged => return,
+    });
+    reason.for_each(|line| out.line(format!("  {line}")));
 }
 
 struct Told {
@@ -27,6 +68,8 @@ struct Told {
     rejected: u64,
     source_error: Option<String>,
     alarms: BTreeSet<String>,
+    /// Stages whose long build was told.
+    building: BTreeSet<String>,
     looks: u32,
 }
 
@@ -34,11 +77,20 @@ impl Told {
     fn new(snapshot: &Snapshot) -> Told {
         let delivered = delivered(snapshot);
         let rejected = snapshot.totals.rejected;
-        Told { delivered_at_start: delivered, delivered, rejected, source_error: None, alarms: BTreeSet::new(), looks: 0 }
+        Told {
+            delivered_at_start: delivered,
+            delivered,
+            rejected,
+            source_error: None,
+            alarms: BTreeSet::new(),
+            building: BTreeSet::new(),
+            looks: 0,
+        }
     }
 
     fn look(&mut self, out: &Output, now: &Snapshot) {
         self.rows(out, now);
+        self.builds(out, now);
         let rejected = now.totals.rejected;
         if rejected > self.rejected {
             let last = now.stages.iter().filter_map(|stage| stage.last_error.as_deref()).next_back().unwrap_or_default();
@@ -63,6 +115,22 @@ impl Told {
             out.line(format!("{} over: {}", out.paint(Tone::Good, "✓"), escape(alarm)));
         }
         self.alarms = alarms;
+    }
+
+    fn builds(&mut self, out: &Output, now: &Snapshot) {
+        for stage in &now.stages {
+            let busy = stage.candidate.as_ref().filter(|candidate| ["building", "compiling"].contains(&candidate.state.as_str()));
+            match busy {
+                None => drop(self.building.remove(&stage.name)),
+                Some(candidate) if now.at_ms - candidate.since_ms > BUILD_SAID_AFTER.as_millis() as i64 => {
+                    if self.building.insert(stage.name.clone()) {
+                        let line = format!("… {} {}; generation {} goes on", candidate.state, stage.name, stage.generation);
+                        out.line(out.paint(Tone::Faint, line));
+                    }
+                }
+                Some(_) => {}
+            }
+        }
     }
 
     fn rows(&mut self, out: &Output, now: &Snapshot) {

@@ -50,6 +50,7 @@ impl Host {
         let Host { prepared, store_dir, listen: args, options, telling } = self;
         // Before anything is open, so that a signal during the start is not lost.
         let signals = Signals::new().or_exit(Exit::Environment)?;
+        let hang_ups = signal(SignalKind::hangup()).context("listen for signals").or_exit(Exit::Environment)?;
         let store = Store::open(&store_dir).or_exit(Exit::Environment)?;
         let pipeline = prepared.plan.name.clone();
         let showing = listen::showing(&prepared.plan.dashboard);
@@ -71,9 +72,11 @@ impl Host {
             out.line(out.paint(Tone::Faint, format!("  with the right to change things: {page}{}", token.fragment())));
         }
         let drained = tokio::spawn(drain_on(signals, running.clone()));
+        let reloads = tokio::spawn(reload_on(hang_ups, running.clone()));
+        let receipts = running.receipts();
         let events = async {
             match telling {
-                Telling::Events => events::tell(out, &reporter).await,
+                Telling::Events => events::tell(out, &reporter, receipts).await,
                 Telling::Briefly => std::future::pending().await,
             }
         };
@@ -82,6 +85,7 @@ impl Host {
             never = events => match never {},
         };
         drained.abort();
+        reloads.abort();
         drop(server);
         let ended = ended.map_err(|reason| Failure::new(Exit::Failed, reason))?;
         let summary = format!(
@@ -134,4 +138,11 @@ async fn drain_on(mut signals: Signals, running: Arc<Running>) {
     running.drain();
     signals.next().await;
     std::process::exit(i32::from(Exit::Failed as u8));
+}
+
+/// SIGHUP looks at all files, whether or not they are watched.
+async fn reload_on(mut hang_ups: Signal, running: Arc<Running>) {
+    while hang_ups.recv().await.is_some() {
+        running.reload();
+    }
 }

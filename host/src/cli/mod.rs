@@ -24,6 +24,7 @@ mod listen;
 mod output;
 mod owner;
 mod pipeline;
+mod receipts;
 mod run;
 mod runs;
 mod schema;
@@ -116,6 +117,8 @@ enum Verb {
     Tap(tap::Args),
     /// Watch a running pipeline in the terminal
     Top(top::Args),
+    /// Show what each swap of code did; reload, promote, discard or roll back a stage
+    Receipts(receipts::Args),
     /// Measure what this machine does, each figure beside its baseline
     Bench(bench::Args),
     /// Print the completion script of a shell
@@ -143,6 +146,7 @@ impl Verb {
             Verb::Runs(args) => runs::run(args, out),
             Verb::Tap(args) => tap::run(args, out),
             Verb::Top(args) => top::run(args, out),
+            Verb::Receipts(args) => receipts::run(args, out),
             Verb::Bench(args) => bench::run(args, out),
             Verb::Completions(args) => completions::run(args, out),
             Verb::StandIn(args) => stand_in::run(args, out),

@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde_json::json;
 
@@ -9,6 +10,7 @@ use super::output::colour_wanted;
 use super::{Exit, Failure, Output};
 use crate::config::diagnostic::{Diagnostic, render_all};
 use crate::config::{self, LoadOptions, Loaded};
+use crate::pipeline::{Live, Watching};
 use crate::store::Store;
 
 #[derive(clap::Args, Clone, Debug)]
@@ -39,8 +41,23 @@ impl PipelineArgs {
 
     /// Reads the file and says nothing of its warnings, for a verb that shows them itself.
     pub fn read(&self) -> Result<Loaded, Failure> {
+        self.find().map_err(|found| refused(&found))
+    }
+
+    fn find(&self) -> Result<Loaded, Vec<Diagnostic>> {
         let options = LoadOptions { profile: self.profile.as_deref(), sets: &self.set, env: &config::process_env };
-        config::load(&self.file, &options).map_err(|found| refused(&found))
+        config::load(&self.file, &options)
+    }
+
+    /// How a pipeline that runs follows its files. `change` is what the verb does to each reading of the pipeline file.
+    pub fn live(&self, watching: Watching, change: impl Fn(&mut Loaded) + Send + Sync + 'static) -> Arc<Live> {
+        let arguments = self.clone();
+        let read = move || {
+            let mut loaded = arguments.find()?;
+            change(&mut loaded);
+            Ok(loaded)
+        };
+        Arc::new(Live { read: Box::new(read), watching })
     }
 
     /// The folder that holds one folder per pipeline.

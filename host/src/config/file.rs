@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
 
 use super::defaults;
-use super::plan::{ChartKind, Consistency, CqlType, KeyRole, NullValue, TimeStep};
+use super::plan::{ChartKind, Consistency, CqlType, KeyRole, NullValue, SwapMode, TimeStep};
 use super::written::{HumanDuration, HumanRetention, HumanShare, HumanSize, Named, Written};
 
 /// A pipeline: a source, a topic, stages and sinks.
@@ -194,6 +194,8 @@ pub struct StageFile {
     pub limits: Option<Written<LimitsFile>>,
     /// What the plugin may reach. Nothing unless named.
     pub grants: Option<Written<GrantsFile>>,
+    /// How another build or other settings of this stage come into force while records flow.
+    pub swap: Option<Written<SwapFile>>,
     /// A file with one record as JSON: what comes out of this stage, for `check`; for `messages` plugins.
     pub sample: Option<Written<String>>,
 }
@@ -247,6 +249,24 @@ pub struct GrantsFile {
     pub env: Option<Vec<Written<String>>>,
     /// Directories that it may read, relative to the pipeline file; the plugin finds them under the names that are written here.
     pub read: Option<Vec<Written<String>>>,
+}
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct SwapFile {
+    /// `direct`: at once, when it has passed every check. `shadow`: it first runs beside the present code on live records, and comes into
+    /// force when both agree, or when a person promotes it. `manual`: when a person promotes it.
+    #[schemars(extend("default" = defaults::SWAP_MODE))]
+    pub mode: Option<Written<SwapMode>>,
+    /// shadow: on so many records old and new code must agree.
+    #[schemars(range(min = 1, max = 1_000_000), extend("default" = defaults::SHADOW_RECORDS))]
+    pub shadow_records: Option<Written<u32>>,
+    /// The swap is taken back when this share more of the last records is rejected than before it; `"never"` leaves it.
+    #[schemars(extend("default" = defaults::ROLL_BACK_WHEN))]
+    pub roll_back_when: Option<Written<HumanShare>>,
+    /// The swap is taken back when a record takes so many times longer than before it, and more than 100 µs.
+    #[schemars(range(min = 2, max = 1_000_000), extend("default" = defaults::TIMES_SLOWER))]
+    pub times_slower: Option<Written<u32>>,
 }
 
 /// `"https://api.example.com"`, or an origin with what the host adds and bounds.

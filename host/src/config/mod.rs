@@ -9,6 +9,7 @@ pub mod code;
 mod cql;
 pub mod defaults;
 pub mod diagnostic;
+pub mod diff;
 pub mod explain;
 pub mod file;
 pub mod graph;

@@ -174,6 +174,7 @@ pub struct StagePlan {
     pub settings: BTreeMap<String, String>,
     pub limits: Limits,
     pub grants: Grants,
+    pub swap: SwapPlan,
     /// What follows this `messages` stage looks like, for `check`: JSON text.
     pub sample: Option<String>,
 }
@@ -315,6 +316,37 @@ impl GrantNames {
     pub fn is_empty(&self) -> bool {
         self.http.is_empty() && self.env.is_empty() && self.read.is_empty()
     }
+}
+
+/// How another build, or other settings, of a stage come into force.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SwapPlan {
+    pub mode: SwapMode,
+    /// Records on which old and new code must agree in `shadow`.
+    pub shadow_records: u32,
+    pub breaker: BreakerRule,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub enum SwapMode {
+    /// At once, when it has passed every check.
+    #[default]
+    Direct,
+    /// When it agreed with the present code on live records, or a person says so.
+    Shadow,
+    /// When a person says so.
+    Manual,
+}
+
+/// When a swap is taken back.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BreakerRule {
+    /// A larger share of the last records is rejected than the code before rejected; `None` never.
+    pub rejects: Option<StopWhen>,
+    /// A record takes so many times longer than with the code before.
+    pub times_slower: f64,
 }
 
 #[derive(Clone, Debug)]

@@ -99,6 +99,7 @@ impl Resolver<'_> {
             settings: stage.settings.unwrap_or_default().0.into_iter().map(|(key, value)| (key.value, value.value.0)).collect(),
             limits: stage.limits.map(|written| self.limits(written.value)).unwrap_or_default(),
             grants: stage.grants.map(|written| self.grants(written.value)).unwrap_or_default(),
+            swap: swap(stage.swap.map(|written| written.value)),
             sample: stage.sample.and_then(|written| self.sample(&written)),
         }
     }
@@ -344,6 +345,19 @@ impl Resolver<'_> {
             }
         };
         Some(TestPlan { name, payload, key: test.key.map(|key| key.value), expect: expectation })
+    }
+}
+
+fn swap(swap: Option<SwapFile>) -> SwapPlan {
+    let SwapFile { mode, shadow_records, roll_back_when, times_slower } = swap.unwrap_or_default();
+    SwapPlan {
+        mode: mode.map_or(SwapMode::Direct, |written| written.value),
+        shadow_records: shadow_records.map_or(defaults::SHADOW_RECORDS, |written| written.value),
+        breaker: BreakerRule {
+            rejects: roll_back_when
+                .map_or_else(|| default(units::stop_when(defaults::ROLL_BACK_WHEN)), |written| written.value.0),
+            times_slower: times_slower.map_or(defaults::TIMES_SLOWER, |written| written.value).into(),
+        },
     }
 }
 

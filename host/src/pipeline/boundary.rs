@@ -17,18 +17,20 @@ pub struct Course {
     generation: u64,
     /// Below it rows may have been written already, by a predecessor or by this assignment: no boundary may begin there.
     floor: i64,
+    /// What the floor was at first: below it a predecessor may have written.
+    inherited: i64,
 }
 
 impl Course {
     /// Goes on from a saved position. `None`: nothing was ever delivered.
     pub fn resume(position: Option<&Position>, generation: u64) -> Course {
         let Some(position) = position else {
-            return Course { boundaries: Vec::new(), generation, floor: i64::MIN };
+            return Course { boundaries: Vec::new(), generation, floor: i64::MIN, inherited: i64::MIN };
         };
         let floor = position.reach.max(position.next);
         // Above `reach` nothing was written, so what was planned there binds nobody.
         let boundaries = position.boundaries.iter().copied().filter(|boundary| boundary.first <= floor).collect();
-        Course { boundaries, generation, floor }
+        Course { boundaries, generation, floor, inherited: floor }
     }
 
     /// Begins afresh at `first`: what is decided from there on is decided by `generation`, whatever was written before, and later than
@@ -36,7 +38,7 @@ impl Course {
     pub fn anew(position: Option<&Position>, generation: u64, first: i64, end: i64, now: i64) -> Course {
         let before = position.and_then(|position| Some((position.boundaries.last()?, position.reach)));
         let time = before.map_or(now, |(last, reach)| now.max(last.write_time(end.max(reach).max(last.first)) + 1));
-        Course { boundaries: vec![Boundary { first, generation, time }], generation, floor: first }
+        Course { boundaries: vec![Boundary { first, generation, time }], generation, floor: first, inherited: first }
     }
 
     /// The boundaries that decide what a predecessor may have written and not settled.
@@ -56,23 +58,41 @@ impl Course {
         self.generation = generation;
     }
 
-    /// Cuts a batch where one boundary gives way to the next, and begins new ones where they are due. `now` in µs.
-    pub fn cut(&mut self, mut batch: Batch, now: i64) -> Vec<(Boundary, Batch)> {
-        let mut pieces = Vec::with_capacity(1);
-        while let Some(&first) = batch.offsets().first() {
-            let boundary = if first < self.floor { self.in_force(first) } else { None };
-            let (boundary, rest) = match boundary {
-                Some(boundary) => {
-                    let above = self.boundaries.iter().map(|b| b.first).find(|above| *above > first);
-                    (boundary, batch.split_off(above.map_or(self.floor, |above| above.min(self.floor))))
-                }
-                None => (self.due(first, now), Batch::new(batch.partition())),
-            };
-            self.floor = self.floor.max(batch.offsets().last().map_or(first, |last| last + 1));
-            pieces.push((boundary, batch));
-            batch = rest;
-        }
-        pieces
+    /// The first offset at which a boundary may begin, none below `next` being of interest.
+    pub fn floor(&self, next: i64) -> i64 {
+        self.floor.max(next)
+    }
+
+    /// The oldest generation that may still decide something from `next` on.
+    pub fn oldest(&self, next: i64) -> u64 {
+        let below = (next < self.floor).then(|| self.in_force(next)).flatten();
+        below.map_or(self.generation, |boundary| boundary.generation.min(self.generation))
+    }
+
+    /// Whether records from `first` on, which were handed out and of which nothing was written, may be decided by another generation.
+    pub fn may_give_back(&self, first: i64) -> bool {
+        first >= self.inherited
+    }
+
+    /// Takes back what was handed out from `first` on: nothing of it is written. Only where it [may be](Course::may_give_back).
+    pub fn give_back(&mut self, first: i64) {
+        self.floor = first;
+    }
+
+    /// Takes what one boundary decides off the front of a batch, and begins a new boundary where one is due. `now` in µs. `None` of an
+    /// empty batch.
+    pub fn cut(&mut self, mut batch: Batch, now: i64) -> Option<(Boundary, Batch, Batch)> {
+        let first = *batch.offsets().first()?;
+        let boundary = if first < self.floor { self.in_force(first) } else { None };
+        let (boundary, rest) = match boundary {
+            Some(boundary) => {
+                let above = self.boundaries.iter().map(|b| b.first).find(|above| *above > first);
+                (boundary, batch.split_off(above.map_or(self.floor, |above| above.min(self.floor))))
+            }
+            None => (self.due(first, now), Batch::new(batch.partition())),
+        };
+        self.floor = self.floor.max(batch.offsets().last().map_or(first, |last| last + 1));
+        Some((boundary, batch, rest))
     }
 
     fn in_force(&self, offset: i64) -> Option<Boundary> {
@@ -111,7 +131,13 @@ mod tests {
     }
 
     fn cut(course: &mut Course, offsets: impl IntoIterator<Item = i64>, now: i64) -> Vec<(Boundary, Vec<i64>)> {
-        course.cut(batch(offsets), now).into_iter().map(|(boundary, batch)| (boundary, batch.offsets().to_vec())).collect()
+        let mut pieces = Vec::new();
+        let mut left = batch(offsets);
+        while let Some((boundary, piece, rest)) = course.cut(left, now) {
+            pieces.push((boundary, piece.offsets().to_vec()));
+            left = rest;
+        }
+        pieces
     }
 
     fn position(next: i64, reach: i64, boundaries: &[(i64, u64, i64)]) -> Position {
@@ -197,5 +223,24 @@ mod tests {
         let saved = (10, 1, 700);
         let mut course = Course::resume(Some(&position(10, 10, &[(0, 1, 100), saved])), 1);
         assert_eq!(cut(&mut course, [10], 800), [(Boundary { first: 10, generation: 1, time: 700 }, vec![10])]);
+    }
+
+    #[test]
+    fn what_is_given_back_is_decided_by_the_newer_generation_and_no_time_goes_back() {
+        let mut course = Course::resume(None, 1);
+        cut(&mut course, [0, 1], 1_000);
+        cut(&mut course, [2, 3], 1_000);
+        course.change(2);
+        assert!(course.may_give_back(2));
+        course.give_back(2);
+        assert_eq!(cut(&mut course, [2, 3], 500), [(Boundary { first: 2, generation: 2, time: 1_002 }, vec![2, 3])]);
+        assert_eq!((course.oldest(2), course.oldest(4)), (2, 2));
+    }
+
+    #[test]
+    fn what_a_predecessor_may_have_written_is_not_given_back() {
+        let mut course = Course::resume(Some(&position(10, 15, &[(0, 1, 100)])), 2);
+        assert!(!course.may_give_back(14) && course.may_give_back(15));
+        assert_eq!((course.oldest(10), course.oldest(15), course.floor(10)), (1, 2, 15));
     }
 }

@@ -5,12 +5,31 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::generation::Generation;
-use crate::config::plan::{ChartPlan, NullValue, SinkColumn};
+use crate::config::check::Checked;
+use crate::config::plan::{ChartPlan, NullValue, Pipeline, SinkColumn};
 use crate::record::Field;
 use crate::sink::Sink;
 use crate::topic::{GenerationContent, GenerationStage};
-use crate::transform::{ChainPlan, Stage, Stages};
+use crate::transform::{Chain, ChainPlan, Error, Stage, StageFactory, Stages};
+
+/// All that decides a record, but for its number.
+#[derive(Clone)]
+pub struct Code {
+    pub content: GenerationContent,
+    pub plan: Arc<ChainPlan>,
+    pub stages: Arc<dyn StageFactory>,
+    /// The sinks as they bind under it.
+    pub sinks: Vec<Arc<dyn Sink>>,
+    /// What is counted of the rows.
+    pub charts: Arc<Vec<ChartPlan>>,
+}
+
+impl Code {
+    /// A chain with plugin instances of its own, for the thread that asks.
+    pub fn chain(&self) -> Result<Chain, Error> {
+        Chain::new(self.plan.clone(), self.stages.clone())
+    }
+}
 
 /// What else than code decides a row, as it stands in a generation's content.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -26,32 +45,39 @@ pub struct Bindings {
     pub charts: Arc<Vec<ChartPlan>>,
 }
 
+impl Bindings {
+    pub fn of(plan: &Pipeline, checked: &Checked) -> Bindings {
+        let sinks = plan.sinks.iter().map(|sink| (sink.name.clone(), sink.columns.clone())).collect();
+        let charts = Arc::new(checked.charts.clone());
+        Bindings { null_value: plan.topic.null_value, fields: checked.sink_fields.clone(), sinks, charts }
+    }
+}
+
+pub(super) fn stage_content(stage: &Stage) -> GenerationStage {
+    let Stage { plugin, config } = stage;
+    let (settings, limits, grants) = (config.settings.clone(), config.limits, config.grants.grants().names());
+    GenerationStage { name: config.stage.clone(), digest: plugin.digest.clone(), settings, limits, grants }
+}
+
 /// What a generation consists of (delivery §3): equal content is one generation.
 pub fn content(stages: &[Stage], bindings: &Bindings) -> GenerationContent {
-    let stages = stages.iter().map(|Stage { plugin, config }| GenerationStage {
-        name: config.stage.clone(),
-        digest: plugin.digest.clone(),
-        settings: config.settings.clone(),
-        limits: config.limits,
-        grants: config.grants.grants().names(),
-    });
+    let stages = stages.iter().map(stage_content);
     let bindings = serde_json::to_value(bindings).expect("bindings have text keys and plain values");
     GenerationContent { stages: stages.collect(), bindings }
 }
 
-/// Puts a generation together.
+/// Puts it together.
 pub fn assemble(
-    number: u64,
     content: GenerationContent,
     stages: Stages,
     bindings: &Bindings,
     sinks: Vec<Arc<dyn Sink>>,
-) -> Result<Generation, String> {
+) -> Result<Code, String> {
     let messages = sinks.iter().any(|sink| sink.wants_messages());
     let plan = |fields: &[Field]| ChainPlan::new(stages.contracts(), fields, messages, bindings.null_value);
     let charted = bindings.charts.iter().map(|chart| &chart.field);
     // An older generation may not know a chart's field, or know it as another kind: it is run as it was, and counts none.
     let plan = plan(&bindings.fields.iter().chain(charted).cloned().collect::<Vec<_>>()).or_else(|_| plan(&bindings.fields));
     let plan = Arc::new(plan.map_err(|error| error.to_string())?);
-    Ok(Generation { number, content, plan, stages: Arc::new(stages), sinks, charts: bindings.charts.clone() })
+    Ok(Code { content, plan, stages: Arc::new(stages), sinks, charts: bindings.charts.clone() })
 }

@@ -7,12 +7,15 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
+use super::breaker::Breaker;
 use super::crash;
 use super::dead_letter::Threshold;
 use super::drain::{BackOff, Drain};
 use super::generation::Generations;
 use super::partition::{Handed, Partition, Stop};
+use super::recent::Recent;
 use super::report::Report;
+use super::shadow::Beside;
 use super::worker::Workers;
 use crate::record::RowOutcome;
 use crate::topic::{self, Consumer, Event, Saver, Topic, Window};
@@ -32,6 +35,9 @@ pub struct Deliver {
     pub threshold: Option<Mutex<Threshold>>,
     pub report: Report,
     pub progress: Progress,
+    pub breaker: Arc<Breaker>,
+    pub recent: Recent,
+    pub beside: Beside,
     pub drain: Drain,
     /// How long what is in flight may take once draining has begun.
     pub drain_deadline: Duration,
@@ -52,6 +58,11 @@ impl Default for Progress {
 impl Progress {
     pub(super) fn settled(&self, partition: u32, next: i64) {
         self.0.send_if_modified(|settled| settled.insert(partition, next) != Some(next));
+    }
+
+    /// Up to where a partition is settled, once that was told.
+    pub(super) fn of(&self, partition: u32) -> Option<i64> {
+        self.0.borrow().get(&partition).copied()
     }
 
     /// Waits until every partition is settled up to its end.
@@ -227,6 +238,12 @@ impl Deliver {
             Err(error) if error.is_cancelled() => Ok(()),
             Err(error) => Err(format!("deliver a partition: {error}")),
         }
+    }
+
+    /// Says which generation is the oldest that a partition needs, and lets go of what nobody does.
+    pub(super) async fn needs(&self, partition: u32, oldest: Option<u64>) {
+        let oldest = self.generations.needs(partition, oldest).await;
+        self.workers.forget(oldest);
     }
 
     /// Counts settled records towards `stop-when`.

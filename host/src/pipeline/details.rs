@@ -1,12 +1,18 @@
 //! What the status tells of a stage that does not move: its component, contract, settings, limits and grants.
 
 use super::PreparedStage;
-use crate::config::plan::{StageContract, StagePlan};
+use crate::config::plan::{Pipeline, StagePlan};
 use crate::plugin::World;
 use crate::status::mask;
 use crate::status::samples::{StageDetail, StageGrants, StageLimits};
 
-pub fn of(stage: &PreparedStage, plan: &StagePlan, contracts: &[StageContract]) -> StageDetail {
+/// Of all stages, as they run.
+pub fn all(plan: &Pipeline, stages: &[PreparedStage]) -> Vec<StageDetail> {
+    let planned = |stage: &PreparedStage| plan.stages.iter().find(|planned| planned.name == stage.name());
+    stages.iter().filter_map(|stage| Some(of(stage, planned(stage)?))).collect()
+}
+
+fn of(stage: &PreparedStage, plan: &StagePlan) -> StageDetail {
     let (plugin, config) = (&stage.stage.plugin, &stage.stage.config);
     let grants = plan.grants.names();
     StageDetail {
@@ -20,7 +26,7 @@ pub fn of(stage: &PreparedStage, plan: &StagePlan, contracts: &[StageContract]) 
             World::Messages => "messages".to_owned(),
         },
         generation: 0,
-        contract: contracts.iter().find(|known| known.stage == plan.name).and_then(|known| known.contract.clone()),
+        contract: stage.contract.contract.clone(),
         settings: mask::settings(&config.settings),
         limits: StageLimits {
             memory_bytes: config.limits.memory_bytes,

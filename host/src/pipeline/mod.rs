@@ -5,12 +5,15 @@
 mod begin;
 pub mod boundary;
 mod brake;
+pub mod breaker;
+mod candidate;
 mod charts;
-mod code;
+pub mod code;
 pub mod connected;
 mod control;
 pub mod dead_letter;
 pub mod deliver;
+mod describe;
 mod details;
 pub mod drain;
 pub mod generation;
@@ -21,16 +24,21 @@ mod partition;
 mod pin;
 mod prepare;
 mod recall;
+pub mod recent;
+mod reload;
 mod replay;
 pub mod report;
+pub mod shadow;
 mod start;
 pub mod states;
+pub mod swap;
 pub mod tracker;
 pub mod worker;
 
 pub use crate::crash;
 pub use code::Bindings;
 pub use prepare::{Prepared, PreparedStage, prepare};
+pub use reload::{Live, Watching};
 pub use start::{Ended, Options, Running, StartError, at_rest, start};
 
 /// µs since 1970.

@@ -2,6 +2,8 @@
 //!
 //! Two loops with a short queue between them, so that a worker decides the next batch while the sinks write the last one.
 //!
+//! A swap is taken up between two batches, also where none comes: its boundary begins at the next offset that is not decided (invariant 2).
+//!
 //! Invariant 1: the position is saved only past what sinks and dead letters have settled.
 //! Invariant 4: dead letters are saved in the same step as the position that passes them.
 //! Invariant 5: boundary and `reach` are saved before the first row under them is written to a sink that does not share the save.
@@ -11,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::begin::Begun;
 use super::boundary::Course;
@@ -19,6 +21,7 @@ use super::crash;
 use super::dead_letter;
 use super::deliver::Deliver;
 use super::drain::BackOff;
+use super::generation::{Generation, Joined};
 use super::states::States;
 use super::tracker::Tracker;
 use super::worker::{self, Decided};
@@ -61,6 +64,8 @@ const DEAD_LETTER_BYTES_WAITING_MAX: usize = 4 << 20;
 const DRAINING_SAVES_MAX: usize = 4;
 pub(super) const PAUSE_MIN: Duration = Duration::from_millis(50);
 pub(super) const PAUSE_MAX: Duration = Duration::from_secs(10);
+/// A roll-back that takes longer is asked about again.
+const ROLL_BACK_MAX: Duration = Duration::from_secs(1);
 
 pub(super) struct Partition {
     pub number: u32,
@@ -75,16 +80,28 @@ pub(super) struct Partition {
 
 impl Partition {
     pub async fn run(self, handed: mpsc::Receiver<Handed>) -> Result<(), Stop> {
-        let states = load_states(&self.deliver, self.saver.as_ref(), self.number).await?;
+        let deliver = self.deliver.clone();
+        let states = load_states(&deliver, self.saver.as_ref(), self.number).await?;
         let Begun { course, mut position, again_below, afresh } = self.begin().await?;
-        let charts = &self.deliver.generations.present().charts;
+        let charts = deliver.generations.present().code.charts.clone();
         position.figures.tallies.retain(|key| charts.iter().any(|chart| chart.key() == key));
         let counted_below = position.figures.counted_below.unwrap_or(i64::MIN);
         let (decided, steps) = mpsc::channel(DECIDED_AHEAD);
+        let mut deciding = Deciding {
+            deliver: &deliver,
+            number: self.number,
+            next: position.next,
+            present: deliver.generations.watch(),
+            course,
+            states,
+            counted_below,
+            needs: None,
+            steps: decided,
+        };
         let settle = Settle {
             tracker: Tracker::new(position.next),
-            planned: course.boundaries().iter().copied().collect(),
-            store: self.deliver.topic.joins(),
+            planned: deciding.course.boundaries().iter().copied().collect(),
+            store: deliver.topic.joins(),
             number: self.number,
             inherited: position.reach,
             position,
@@ -96,78 +113,148 @@ impl Partition {
             pace: 0,
             end: None,
             saver: self.saver,
-            deliver: &self.deliver,
+            deliver: &deliver,
         };
-        let decide = decide(&self.deliver, self.number, (course, states), handed, decided, counted_below);
+        deciding.join().await;
+        let decide = deciding.run(handed);
         let settle = settle.run(steps, afresh);
         tokio::pin!(settle);
-        tokio::select! {
+        let ended = tokio::select! {
             // It ends before the other loop only when it cannot go on.
             stopped = &mut settle => stopped,
             decided = decide => settle.await.and(decided),
-        }
+        };
+        deliver.needs(self.number, None).await;
+        ended
     }
 }
 
-async fn decide(
-    deliver: &Deliver,
+/// Hands batches to the worker, each to the generation that decides it.
+struct Deciding<'a> {
+    deliver: &'a Deliver,
     number: u32,
-    (mut course, states): (Course, States),
-    mut handed: mpsc::Receiver<Handed>,
+    /// All below it was decided.
+    next: i64,
+    present: watch::Receiver<Arc<Generation>>,
+    course: Course,
+    /// What the stages keep by key.
+    states: States,
+    /// The oldest generation that the deliver leg was told to keep for it.
+    needs: Option<u64>,
     steps: mpsc::Sender<Step>,
+    /// Records below it are counted already.
     counted_below: i64,
-) -> Result<(), Stop> {
-    while let Some(next) = handed.recv().await {
-        match next {
-            Handed::End(end) => steps.send(Step::End(end)).await.map_err(|_| Stop::GivenUp)?,
-            Handed::Batch(mut batch) => {
-                crash::point("after-poll");
-                // A batch is counted as a whole or not at all.
-                let spans = batch.offsets().first().is_some_and(|first| *first < counted_below);
-                let rest = if spans { batch.split_off(counted_below) } else { Batch::new(number) };
-                for batch in [batch, rest] {
-                    for (boundary, piece) in course.cut(batch, super::now_micros()) {
-                        let mut decided = decide_patiently(deliver, number, boundary, Arc::new(piece), &states).await?;
-                        decided.state = states.keep();
-                        crash::point("after-chain");
-                        steps.send(Step::Decided(decided)).await.map_err(|_| Stop::GivenUp)?;
-                    }
-                }
+}
+
+impl Deciding<'_> {
+    async fn run(mut self, mut handed: mpsc::Receiver<Handed>) -> Result<(), Stop> {
+        loop {
+            tokio::select! {
+                biased;
+                // Between two batches, also where none comes.
+                Ok(()) = self.present.changed() => self.join().await,
+                next = handed.recv() => match next {
+                    None => return Ok(()),
+                    Some(Handed::End(end)) => self.steps.send(Step::End(end)).await.map_err(|_| Stop::GivenUp)?,
+                    Some(Handed::Batch(batch)) => self.batch(batch).await?,
+                },
             }
         }
     }
-    Ok(())
-}
 
-/// Holds the partition while a plugin is not ready; nobody is to blame.
-async fn decide_patiently(
-    deliver: &Deliver,
-    number: u32,
-    boundary: Boundary,
-    batch: Arc<Batch>,
-    states: &States,
-) -> Result<Decided, Stop> {
-    let generation = deliver.generations.get(boundary.generation).await.map_err(Stop::Fault)?;
-    let mut back_off = BackOff::new(PAUSE_MIN, PAUSE_MAX);
-    let mut held = false;
-    loop {
-        match deliver.workers.decide(batch.clone(), boundary, generation.clone(), states).await {
-            Ok(decided) => {
-                if held {
-                    deliver.report.partition(number, |status| "delivering".clone_into(&mut status.state));
-                }
-                return Ok(decided);
-            }
-            Err(worker::Error::Retry(reason)) => {
-                held = true;
-                deliver.report.partition(number, |status| {
-                    "backing off".clone_into(&mut status.state);
-                    status.last_error = Some(reason);
-                });
-                deliver.drain.or(tokio::time::sleep(back_off.pause())).await.ok_or(Stop::GivenUp)?;
-            }
-            Err(worker::Error::Fatal(reason)) => return Err(Stop::Fault(reason)),
+    /// Lets the present generation decide from here on.
+    async fn join(&mut self) {
+        let began = Instant::now();
+        let generation = self.present.borrow_and_update().clone();
+        self.course.change(generation.number);
+        let first = self.course.floor(self.next);
+        let in_flight = self.next - self.deliver.progress.of(self.number).unwrap_or(self.next);
+        generation.join(self.number, Joined { first, in_flight, pause: began.elapsed() });
+        self.told().await;
+    }
+
+    /// Says what is needed no longer.
+    async fn told(&mut self) {
+        let oldest = self.course.oldest(self.next);
+        if self.needs != Some(oldest) {
+            self.needs = Some(oldest);
+            self.deliver.needs(self.number, self.needs).await;
         }
+    }
+
+    async fn batch(&mut self, batch: Batch) -> Result<(), Stop> {
+        crash::point("after-poll");
+        let mut batch = batch;
+        // A batch is counted as a whole or not at all.
+        let spans = batch.offsets().first().is_some_and(|first| *first < self.counted_below);
+        let rest = if spans { batch.split_off(self.counted_below) } else { Batch::new(self.number) };
+        let mut left = vec![rest, batch];
+        while let Some(batch) = left.pop() {
+            let Some((boundary, piece, rest)) = self.course.cut(batch, super::now_micros()) else { continue };
+            left.push(rest);
+            match self.decide(boundary, Arc::new(piece)).await? {
+                Ok(mut decided) => {
+                    decided.state = self.states.keep();
+                    crash::point("after-chain");
+                    self.next = decided.batch.offsets().last().map_or(self.next, |last| last + 1);
+                    self.steps.send(Step::Decided(decided)).await.map_err(|_| Stop::GivenUp)?;
+                    self.told().await;
+                }
+                Err(given_back) => left.push(given_back),
+            }
+        }
+        Ok(())
+    }
+
+    /// Holds the partition while a plugin is not ready; nobody is to blame. The inner `Err` gives the batch back: another generation has
+    /// come meanwhile, which decides it.
+    async fn decide(&mut self, boundary: Boundary, batch: Arc<Batch>) -> Result<Result<Decided, Batch>, Stop> {
+        let deliver = self.deliver;
+        let generation = deliver.generations.get(boundary.generation).await.map_err(Stop::Fault)?;
+        let first = batch.offsets().first().copied().unwrap_or(self.next);
+        let may_give_back = self.course.may_give_back(first);
+        let mut back_off = BackOff::new(PAUSE_MIN, PAUSE_MAX);
+        let mut held = false;
+        loop {
+            let pause = match deliver.workers.decide(batch.clone(), boundary, generation.clone(), &self.states).await {
+                Ok(decided) if may_give_back && deliver.breaker.stops(&decided) => {
+                    // Nothing of it is written: what the breaker stopped decides nothing more.
+                    self.hold("rolling back", None);
+                    ROLL_BACK_MAX
+                }
+                Ok(decided) => {
+                    if held {
+                        deliver.report.partition(self.number, |status| "delivering".clone_into(&mut status.state));
+                    }
+                    deliver.recent.note(&decided);
+                    deliver.beside.offer(&decided.batch, &generation);
+                    return Ok(Ok(decided));
+                }
+                Err(worker::Error::Retry(reason)) => {
+                    self.hold("backing off", Some(reason));
+                    back_off.pause()
+                }
+                Err(worker::Error::Fatal(reason)) => return Err(Stop::Fault(reason)),
+            };
+            held = true;
+            tokio::select! {
+                biased;
+                () = deliver.drain.begun() => return Err(Stop::GivenUp),
+                Ok(()) = self.present.changed(), if may_give_back => {
+                    self.course.give_back(first);
+                    self.join().await;
+                    return Ok(Err(Arc::unwrap_or_clone(batch)));
+                }
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    fn hold(&self, state: &str, reason: Option<String>) {
+        self.deliver.report.partition(self.number, |status| {
+            state.clone_into(&mut status.state);
+            status.last_error = reason.or(status.last_error.take());
+        });
     }
 }
 
@@ -298,7 +385,7 @@ impl Settle<'_> {
         }
         self.deliver.report.decided(&decided);
         let latest = self.deliver.report.latest(&decided.bound);
-        let sinks = decided.generation.sinks.clone();
+        let sinks = decided.generation.code.sinks.clone();
         let mut joined = Vec::new();
         let mut external = Vec::new();
         for (at, (sink, bound)) in sinks.iter().zip(std::mem::take(&mut decided.bound)).enumerate() {

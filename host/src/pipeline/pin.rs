@@ -82,7 +82,7 @@ async fn expectation(deliver: &Deliver, letter: &DeadLetter, payload: &str) -> a
     Ok(match decided.outcomes.first() {
         Some(RowOutcome::Rejected { reason, .. }) => {
             // A test binds for tables, and knows no sinks by name.
-            let sinks = decided.generation.sinks.iter();
+            let sinks = decided.generation.code.sinks.iter();
             let bare = sinks.filter_map(|sink| reason.strip_prefix(&format!("sink {}: ", sink.name()))).next();
             format!("rejected: {}", bare.unwrap_or(reason).trim()).into()
         }
@@ -98,7 +98,7 @@ fn row(decided: &Decided, columns: &Columns) -> anyhow::Result<Map<String, Value
         if column.rows() != 1 {
             bail!("the record becomes {} rows, and a test expects one", column.rows());
         }
-        let charted = column.kind() == Kind::Json && decided.generation.charts.iter().any(|chart| chart.field.name == name);
+        let charted = column.kind() == Kind::Json && decided.generation.code.charts.iter().any(|chart| chart.field.name == name);
         let mut text = Vec::new();
         if !charted && !column.is_null(0) && write_json(column, 0, &mut text).is_ok() {
             fields.insert(name.to_owned(), serde_json::from_slice(&text).unwrap_or_default());

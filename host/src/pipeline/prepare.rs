@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::config::check::{Checked, check};
 use crate::config::diagnostic::{self, Diagnostic};
 use crate::config::plan::{Pipeline, PluginPath, StageContract, StagePlan};
-use crate::config::{Loaded, code};
+use crate::config::{Loaded, Places, code};
 use crate::plugin::grants::missing;
-use crate::plugin::{Engine, InstanceConfig, World, component_path};
+use crate::plugin::{Engine, InstanceConfig, Plugin, World, component_path};
 use crate::transform::Stage;
 
 /// How often somebody who waits hears that it still compiles.
@@ -19,32 +21,35 @@ const COMPILING_EVERY_SECONDS: u64 = 5;
 /// A pipeline that may be started.
 pub struct Prepared {
     pub plan: Pipeline,
+    /// Where everything was written.
+    pub places: Places,
     pub stages: Vec<PreparedStage>,
     /// What the sinks with columns read, and which field goes where.
     pub checked: Checked,
-    /// By stage, in order.
-    pub contracts: Vec<StageContract>,
     pub warnings: Vec<Diagnostic>,
     pub engine: Engine,
 }
 
+/// A stage's code: compiled, and started once for its contract.
+#[derive(Clone)]
 pub struct PreparedStage {
     pub stage: Stage,
+    pub contract: StageContract,
     /// Where the component was read from.
     pub path: PathBuf,
-    pub bytes: Vec<u8>,
+    pub bytes: Bytes,
 }
 
 /// Loads every stage's component and checks the chain; all that is wrong, not the first. Blocks while it compiles.
 pub fn prepare(loaded: Loaded, engine: &Engine) -> Result<Prepared, Vec<Diagnostic>> {
-    let mut found = loaded.warnings.clone();
+    let mut found = Vec::new();
     let mut stages = Vec::with_capacity(loaded.pipeline.stages.len());
     let mut contracts = Vec::with_capacity(loaded.pipeline.stages.len());
     for stage in &loaded.pipeline.stages {
-        match prepare_stage(&loaded, stage, engine) {
-            Ok((prepared, contract)) => {
+        match read_stage(&loaded, stage).and_then(|(path, bytes)| prepare_stage(&loaded, stage, path, bytes, engine)) {
+            Ok(prepared) => {
+                contracts.push(prepared.contract.clone());
                 stages.push(prepared);
-                contracts.push(contract);
             }
             Err(diagnostic) => {
                 found.push(diagnostic);
@@ -53,22 +58,46 @@ pub fn prepare(loaded: Loaded, engine: &Engine) -> Result<Prepared, Vec<Diagnost
             }
         }
     }
-    let (checked, wrong) = check(&loaded, &contracts);
+    let (checked, wrong) = fit(&loaded, &contracts);
     found.extend(wrong);
     diagnostic::sort(&mut found);
     if found.iter().any(Diagnostic::is_error) {
         return Err(found);
     }
-    Ok(Prepared { plan: loaded.pipeline, stages, checked, contracts, warnings: found, engine: engine.clone() })
+    let Loaded { pipeline: plan, places, .. } = loaded;
+    Ok(Prepared { plan, places, stages, checked, warnings: found, engine: engine.clone() })
 }
 
-fn prepare_stage(loaded: &Loaded, stage: &StagePlan, engine: &Engine) -> Result<(PreparedStage, StageContract), Diagnostic> {
-    let place = |key: &str| loaded.places.value(&format!("stage.{}.{key}", stage.name));
-    let path = component(stage, &loaded.pipeline.file).map_err(|diagnostic| diagnostic.at(place("plugin")))?;
-    let bytes = std::fs::read(&path).map_err(|error| {
-        let message = format!("read the plugin of stage `{}`, {}: {error}", stage.name, path.display());
-        Diagnostic::error(code::PLUGIN_MISSING, message).at(place("plugin"))
-    })?;
+/// Checks the chain; what was found in the file comes with it.
+pub(super) fn fit(loaded: &Loaded, contracts: &[StageContract]) -> (Checked, Vec<Diagnostic>) {
+    let (checked, wrong) = check(loaded, contracts);
+    let mut found = loaded.warnings.clone();
+    found.extend(wrong);
+    diagnostic::sort(&mut found);
+    (checked, found)
+}
+
+/// Finds and reads the component of a stage.
+pub(super) fn read_stage(loaded: &Loaded, stage: &StagePlan) -> Result<(PathBuf, Vec<u8>), Diagnostic> {
+    let place = loaded.places.value(&format!("stage.{}.plugin", stage.name));
+    let path = component(stage, &loaded.pipeline.file).map_err(|diagnostic| diagnostic.at(place.clone()))?;
+    match std::fs::read(&path) {
+        Ok(bytes) => Ok((path, bytes)),
+        Err(error) => {
+            let message = format!("read the plugin of stage `{}`, {}: {error}", stage.name, path.display());
+            Err(Diagnostic::error(code::PLUGIN_MISSING, message).at(place))
+        }
+    }
+}
+
+/// Compiles the component of a stage, or takes it from the cache, and starts it for its contract.
+pub(super) fn prepare_stage(
+    loaded: &Loaded,
+    stage: &StagePlan,
+    path: PathBuf,
+    bytes: Vec<u8>,
+    engine: &Engine,
+) -> Result<PreparedStage, Diagnostic> {
     let telling = |elapsed: Duration| {
         if elapsed.as_secs().is_multiple_of(COMPILING_EVERY_SECONDS) {
             tracing::info!(stage = %stage.name, "compiling, {} s", elapsed.as_secs());
@@ -76,24 +105,37 @@ fn prepare_stage(loaded: &Loaded, stage: &StagePlan, engine: &Engine) -> Result<
     };
     let plugin = engine.load_stage(&bytes, &stage.limits, &telling).map_err(|error| {
         let message = format!("the plugin of stage `{}`, {}, cannot be used: {error}", stage.name, path.display());
-        Diagnostic::error(code::PLUGIN_INVALID, message).at(place("plugin"))
+        let place = loaded.places.value(&format!("stage.{}.plugin", stage.name));
+        Diagnostic::error(code::PLUGIN_INVALID, message).at(place)
     })?;
+    start_stage(loaded, stage, Arc::new(plugin), path, bytes.into())
+}
+
+/// Starts a plugin with the settings of a stage.
+pub(super) fn start_stage(
+    loaded: &Loaded,
+    stage: &StagePlan,
+    plugin: Arc<Plugin>,
+    path: PathBuf,
+    bytes: Bytes,
+) -> Result<PreparedStage, Diagnostic> {
     if let Some(wish) = missing(&plugin.wishes, &stage.grants).first() {
         let message =
             format!("the plugin of stage `{}`, {}, asks for {wish}, which it is not granted", stage.name, path.display());
-        return Err(Diagnostic::error(code::PLUGIN_NOT_GRANTED, message).at(place("grants")).help(wish.way_out()));
+        let place = loaded.places.value(&format!("stage.{}.grants", stage.name));
+        return Err(Diagnostic::error(code::PLUGIN_NOT_GRANTED, message).at(place).help(wish.way_out()));
     }
     let config = InstanceConfig::new(stage);
     let instance = plugin.instantiate(&config).map_err(|error| {
         let message = format!("the plugin of stage `{}` {error}", stage.name);
-        Diagnostic::error(code::PLUGIN_START, message).at(place("settings"))
+        Diagnostic::error(code::PLUGIN_START, message).at(loaded.places.value(&format!("stage.{}.settings", stage.name)))
     })?;
     let contract = match plugin.world {
         World::Fields => Some(instance.contract().clone()),
         World::Messages => None,
     };
     let contract = StageContract { stage: stage.name.clone(), contract };
-    Ok((PreparedStage { stage: Stage { plugin: Arc::new(plugin), config }, path, bytes }, contract))
+    Ok(PreparedStage { stage: Stage { plugin, config }, contract, path, bytes })
 }
 
 /// The component of a stage; that of a directory must have been built.

@@ -68,7 +68,7 @@ impl Recall for Kept {
         let engine = self.engine.clone();
         let compiled = tokio::task::spawn_blocking(move || compile(&engine, sources));
         let stages = compiled.await.map_err(|error| error.to_string())??;
-        code::assemble(number, content, stages, &bindings, sinks)
+        Ok(Generation::new(number, code::assemble(content, stages, &bindings, sinks)?))
     }
 }
 

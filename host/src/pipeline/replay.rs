@@ -60,7 +60,7 @@ async fn decide(deliver: &Deliver, letter: &DeadLetter) -> anyhow::Result<Decide
     let begun = deliver.topic.replay_generation(place).await.context("read the receipts")?;
     let generation = match begun {
         Some(number) => deliver.generations.get(number).await.map_err(anyhow::Error::msg)?,
-        None => deliver.generations.present().clone(),
+        None => deliver.generations.present(),
     };
     let boundary = Boundary { first: place.offset, generation: generation.number, time: letter.write_time };
     let decided = worker::decide_alone(Arc::new(batch), boundary, generation).await;
@@ -71,7 +71,7 @@ async fn decide(deliver: &Deliver, letter: &DeadLetter) -> anyhow::Result<Decide
 async fn finish(deliver: &Deliver, place: Place, decided: Decided) -> anyhow::Result<Option<String>> {
     let store = deliver.topic.joins();
     let mut joined = Vec::new();
-    for (sink, bound) in decided.generation.sinks.iter().zip(decided.bound) {
+    for (sink, bound) in decided.generation.code.sinks.iter().zip(decided.bound) {
         if bound.rows() == 0 {
             continue;
         }

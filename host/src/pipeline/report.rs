@@ -29,7 +29,8 @@ pub struct Report {
 #[derive(Default)]
 struct Inner {
     alarms: BTreeMap<String, String>,
-    stages: Vec<StageFigures>,
+    /// By stage.
+    stages: BTreeMap<String, StageFigures>,
     latest_at: Option<Instant>,
 }
 
@@ -142,10 +143,8 @@ impl Report {
     /// What the stages did with a batch, and why a record of it was rejected, if one was.
     pub fn decided(&self, decided: &Decided) {
         let mut inner = self.inner();
-        if inner.stages.len() < decided.stages.len() {
-            inner.stages.resize_with(decided.stages.len(), StageFigures::default);
-        }
-        for (sum, stage) in inner.stages.iter_mut().zip(&decided.stages) {
+        for (name, stage) in decided.generation.code.plan.stages().iter().zip(&decided.stages) {
+            let sum = inner.stages.entry(name.clone()).or_default();
             sum.rows += stage.rows;
             sum.rejected += stage.rejected;
             sum.dropped += stage.dropped;
@@ -164,7 +163,8 @@ impl Report {
             _ => None,
         });
         self.reporter.update(|snapshot| {
-            for (status, figures) in snapshot.stages.iter_mut().zip(&stages) {
+            for status in &mut snapshot.stages {
+                let Some(figures) = stages.get(&status.name) else { continue };
                 status.rows = figures.rows;
                 status.rejected = figures.rejected;
                 status.dropped = figures.dropped;

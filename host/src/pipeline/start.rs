@@ -4,27 +4,33 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
+use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinHandle;
 
+use super::breaker::Breaker;
+use super::candidate::Present;
 use super::code::{self, Bindings};
-use super::control::Shared;
+use super::control::{Held, Shared};
 use super::dead_letter::Threshold;
 use super::deliver::{Deliver, Progress};
+use super::describe;
 use super::details;
 use super::drain::Drain;
-use super::generation::Generations;
+use super::generation::{Generation, Generations};
 use super::ingest::{self, Ingest};
 use super::pin::PipelineFile;
-use super::prepare::Prepared;
+use super::prepare::{Prepared, PreparedStage};
 use super::recall::Kept;
+use super::recent::Recent;
+use super::reload::{self, Live, Reloader, Restart};
 use super::report::Report;
+use super::shadow::Beside;
 use super::worker::Workers;
-use crate::config::plan::{ChartKind, ChartPlan, Pipeline, SinkAddress, TopicAddress};
-use crate::record::Kind;
+use crate::config::plan::Pipeline;
 use crate::sink::{self, Sink};
 use crate::source;
-use crate::status::charts::Chart;
-use crate::status::{Reporter, SinkStatus, Snapshot, SourceStatus, StageStatus, TopicStatus};
+use crate::status::Reporter;
+use crate::status::swap::Receipt;
 use crate::store::{self, Store, components};
 use crate::topic::{self, Figures, Topic, Window};
 use crate::transform::{Stage, Stages};
@@ -36,18 +42,20 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How often a position is saved that is not saved with the rows: a transaction of the cluster takes some ten milliseconds.
 const SAVE_EVERY: Duration = Duration::from_secs(1);
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Options {
     /// End once the source is exhausted, or its `for` or `records` is reached, and the topic is settled.
     pub until_idle: bool,
     /// Why the generator stands in for the source, where it does.
     pub stand_in_for: Option<String>,
     pub drain_deadline: Duration,
+    /// `None`: nothing is ever swapped.
+    pub live: Option<Arc<Live>>,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { until_idle: false, stand_in_for: None, drain_deadline: DRAIN_DEADLINE }
+        Options { until_idle: false, stand_in_for: None, drain_deadline: DRAIN_DEADLINE, live: None }
     }
 }
 
@@ -95,7 +103,17 @@ impl Running {
     }
 
     pub fn reporter(&self) -> &Reporter {
-        self.shared.deliver.report.reporter()
+        &self.shared.reporter
+    }
+
+    /// Receipts of swaps from now on.
+    pub fn receipts(&self) -> broadcast::Receiver<Receipt> {
+        self.shared.receipts.subscribe()
+    }
+
+    /// Looks at all files now, whether or not they are watched.
+    pub fn reload(&self) {
+        self.shared.reload("signal");
     }
 
     /// Takes nothing new and settles what is in flight.
@@ -108,7 +126,7 @@ impl Running {
         let legs = self.ended.lock().unwrap_or_else(PoisonError::into_inner).take();
         let legs = legs.ok_or("the end was waited for already")?;
         let ended = legs.await.unwrap_or_else(|error| Err(format!("run the pipeline: {error}")));
-        let snapshot = self.shared.deliver.report.reporter().snapshot();
+        let snapshot = self.shared.reporter.snapshot();
         ended?;
         let done = |now: u64, before: u64| now.saturating_sub(before);
         let (now, before) = (snapshot.totals, &self.before);
@@ -125,57 +143,84 @@ impl Running {
 /// Starts both legs on the present runtime. The store is the pipeline's own.
 pub async fn start(prepared: Prepared, store: Store, reporter: Reporter, options: Options) -> Result<Running, StartError> {
     let began = Instant::now();
-    let until_idle = options.until_idle;
-    let Assembled { shared, ingest, before } = assemble(prepared, store, reporter.clone(), options).await?;
-    let legs = Legs { shared: shared.clone(), ingest, until_idle };
+    let (present, engine) = (Present::of(&prepared), prepared.engine.clone());
+    let breaker = Arc::new(Breaker::default());
+    let assembled = assemble(prepared, &store, &reporter, &breaker, &options).await?;
+    let before = assembled.before.clone();
+    let shared = Arc::new(Shared::new(assembled.held.clone(), store, reporter.clone(), breaker));
+    assembled.describe(&reporter, &options);
+    let (restarts, next) = mpsc::channel(1);
+    if let Some(live) = options.live.clone() {
+        let (sender, orders) = mpsc::channel(reload::ORDERS_MAX);
+        shared.take_orders(sender);
+        let reloader = Reloader::new(shared.clone(), live, engine, options.clone(), present, restarts);
+        tokio::spawn(reloader.run(orders));
+    }
+    let legs = supervise(shared.clone(), assembled, next, options);
     reporter.update(|snapshot| "running".clone_into(&mut snapshot.state));
-    Ok(Running { shared, ended: Mutex::new(Some(tokio::spawn(legs.run()))), before, began })
+    Ok(Running { shared, ended: Mutex::new(Some(tokio::spawn(legs))), before, began })
 }
 
 /// A pipeline that is put together and does nothing by itself: what a person asks of it is done by the very code that runs it.
 pub async fn at_rest(prepared: Prepared, store: Store) -> Result<Arc<dyn crate::status::Control>, StartError> {
-    Ok(assemble(prepared, store, Reporter::default(), Options::default()).await?.shared)
+    let (reporter, breaker) = (Reporter::default(), Arc::new(Breaker::default()));
+    let assembled = assemble(prepared, &store, &reporter, &breaker, &Options::default()).await?;
+    Ok(Arc::new(Shared::new(assembled.held, store, reporter, breaker)))
 }
 
-struct Assembled {
-    shared: Arc<Shared>,
+/// Legs that are put together and do not run yet.
+pub(super) struct Assembled {
+    pub held: Held,
     ingest: Option<(Ingest, ingest::Commands)>,
     before: Figures,
+    /// Of each partition, as they were saved.
+    figures: Vec<(u32, Figures)>,
+    plan: Pipeline,
+    stages: Vec<PreparedStage>,
+    number: u64,
 }
 
-async fn assemble(prepared: Prepared, store: Store, reporter: Reporter, options: Options) -> Result<Assembled, StartError> {
-    let Prepared { plan, stages, checked, engine, contracts, .. } = prepared;
-    let topic = topic::open(&plan.topic, &plan.name, &store).await?;
+impl Assembled {
+    fn describe(&self, reporter: &Reporter, options: &Options) {
+        let charts = &self.held.deliver.generations.present().code.charts;
+        describe::pipeline(reporter, &self.plan, &self.stages, self.number, charts, options);
+        self.figures.iter().for_each(|(number, figures)| reporter.counted(*number, figures));
+    }
+}
+
+/// Opens everything; nothing is fetched, delivered or taken away from whoever runs before the legs run.
+pub(super) async fn assemble(
+    prepared: Prepared,
+    store: &Store,
+    reporter: &Reporter,
+    breaker: &Arc<Breaker>,
+    options: &Options,
+) -> Result<Assembled, StartError> {
+    let Prepared { plan, stages, checked, engine, .. } = prepared;
+    let topic = topic::open(&plan.topic, &plan.name, store).await?;
     let mut sinks: Vec<Arc<dyn Sink>> = Vec::with_capacity(plan.sinks.len());
     for plan in &plan.sinks {
-        sinks.push(sink::open(plan, &store).await?.into());
+        sinks.push(sink::open(plan, store).await?.into());
     }
     // Kept before the number is claimed: whoever finds the number finds its code (delivery §3).
     for stage in &stages {
-        components::keep(&store, &stage.stage.plugin.digest, &stage.bytes).await?;
+        components::keep(store, &stage.stage.plugin.digest, &stage.bytes).await?;
     }
-    describe(&reporter, &plan, &stages, &checked.charts, &options);
-    let details = stages.iter().zip(&plan.stages).map(|(stage, plan)| details::of(stage, plan, &contracts)).collect();
-    let stages: Vec<Stage> = stages.into_iter().map(|stage| stage.stage).collect();
-    let columns = plan.sinks.iter().map(|sink| (sink.name.clone(), sink.columns.clone())).collect();
-    let charts = Arc::new(checked.charts);
-    let null_value = plan.topic.null_value;
-    let bindings = Bindings { null_value, fields: checked.sink_fields, sinks: columns, charts: charts.clone() };
-    let content = code::content(&stages, &bindings);
+    let bindings = Bindings::of(&plan, &checked);
+    let (parts, contracts): (Vec<Stage>, Vec<_>) =
+        stages.iter().map(|stage| (stage.stage.clone(), stage.contract.clone())).unzip();
+    let content = code::content(&parts, &bindings);
     let number = topic.claim_generation(&content).await?;
-    // A guest that is granted files waits for them, which no thread of the runtime may.
-    let started = tokio::task::spawn_blocking(|| Stages::start(stages)).await;
-    let stages = started.map_err(|error| StartError::Chain(error.to_string()))?.map_err(StartError::Chain)?;
-    let present = code::assemble(number, content, stages, &bindings, sinks).map_err(StartError::Chain)?;
-    reporter.update(|snapshot| snapshot.stages.iter_mut().for_each(|stage| stage.generation = number));
+    let code = code::assemble(content, Stages::known(parts, contracts), &bindings, sinks).map_err(StartError::Chain)?;
+    let present = Generation::new(number, code);
     let grants = plan.stages.iter().map(|stage| (stage.name.clone(), stage.grants.clone())).collect();
+    let charts = bindings.charts.clone();
     let kept = Kept { engine, store: store.clone(), topic: topic.clone(), sinks: plan.sinks.clone(), charts, grants };
 
+    let figures: Vec<(u32, Figures)> =
+        topic.positions().await?.into_iter().map(|(number, position)| (number, position.figures)).collect();
     let mut before = Figures::default();
-    for (number, position) in topic.positions().await? {
-        before += &position.figures.outcomes();
-        reporter.counted(number, &position.figures);
-    }
+    figures.iter().for_each(|(_, figures)| before += &figures.outcomes());
 
     let partitions = topic.ends().await?.len() as u32;
     let drain = Drain::default();
@@ -190,12 +235,15 @@ async fn assemble(prepared: Prepared, store: Store, reporter: Reporter, options:
         threshold: plan.dead_letters.stop_when.map(|stop_when| Mutex::new(Threshold::new(stop_when))),
         report: Report::new(reporter.clone(), columns),
         progress: Progress::default(),
+        breaker: breaker.clone(),
+        recent: Recent::default(),
+        beside: Beside::default(),
         drain: drain.clone(),
         drain_deadline: options.drain_deadline,
         save_every: if topic.joins().is_some() { Duration::ZERO } else { SAVE_EVERY },
     });
     let (handle, commands) = ingest::control();
-    let ingest = match plan.source {
+    let ingest = match plan.source.clone() {
         None => None,
         Some(source_plan) => Some(Ingest {
             source: source::open(&source_plan)?,
@@ -209,73 +257,56 @@ async fn assemble(prepared: Prepared, store: Store, reporter: Reporter, options:
             until_idle: options.until_idle,
         }),
     };
-    let source = ingest.is_some().then_some(handle);
-    let file = PipelineFile { path: plan.file, profile: plan.profile, key: plan.topic.key };
-    let shared = Arc::new(Shared { deliver, store, source, file, stages: details });
-    Ok(Assembled { shared, ingest: ingest.map(|ingest| (ingest, commands)), before })
+    let file = PipelineFile { path: plan.file.clone(), profile: plan.profile.clone(), key: plan.topic.key.clone() };
+    let details = details::all(&plan, &stages);
+    let held = Held { deliver, source: ingest.is_some().then_some(handle), file, stages: details };
+    let ingest = ingest.map(|ingest| (ingest, commands));
+    Ok(Assembled { held, ingest, before, figures, plan, stages, number })
 }
 
-/// What the status says of the pipeline before anything has happened.
-fn describe(reporter: &Reporter, plan: &Pipeline, stages: &[super::PreparedStage], charts: &[ChartPlan], options: &Options) {
-    let status = |stage: &super::PreparedStage| StageStatus {
-        name: stage.stage.config.stage.clone(),
-        plugin: stage.path.display().to_string(),
-        digest: stage.stage.plugin.digest.clone(),
-        world: match stage.stage.plugin.world {
-            crate::plugin::World::Fields => "fields".to_owned(),
-            crate::plugin::World::Messages => "messages".to_owned(),
-        },
-        language: stage.stage.plugin.language.clone(),
-        size_bytes: stage.stage.plugin.size_bytes,
-        memory_limit_bytes: stage.stage.config.limits.memory_bytes,
-        table_limit_elements: stage.stage.config.limits.table_elements,
-        call_limit_ms: stage.stage.config.limits.batch_time.as_secs_f64() * 1e3,
-        ..StageStatus::default()
+/// Runs legs until they end, and the next ones in their place where source, topic or sinks have changed.
+async fn supervise(
+    shared: Arc<Shared>,
+    assembled: Assembled,
+    mut restarts: mpsc::Receiver<Restart>,
+    options: Options,
+) -> Result<(), String> {
+    let mut assembled = assembled;
+    let ended = loop {
+        let deliver = assembled.held.deliver.clone();
+        let looking = tokio::spawn(look(deliver.clone(), shared.store.clone()));
+        let legs = Legs { deliver: deliver.clone(), ingest: assembled.ingest, until_idle: options.until_idle }.run();
+        tokio::pin!(legs);
+        let restart = tokio::select! {
+            ended = &mut legs => Err(ended),
+            Some(restart) = restarts.recv() => Ok(restart),
+        };
+        let restart = match restart {
+            Ok(restart) => restart,
+            Err(ended) => {
+                looking.abort();
+                break ended;
+            }
+        };
+        deliver.drain.begin();
+        let ended = legs.await;
+        looking.abort();
+        if ended.is_err() || shared.is_ending() {
+            break ended;
+        }
+        assembled = restart.assembled;
+        shared.replace(assembled.held.clone());
+        assembled.describe(&shared.reporter, &options);
+        shared.reporter.update(|snapshot| "running".clone_into(&mut snapshot.state));
+        // The reloader may have ended meanwhile.
+        let _ = restart.started.send(());
     };
-    let sinks = plan.sinks.iter().map(|sink| SinkStatus {
-        name: sink.name.clone(),
-        at: address(&sink.at),
-        state: "idle".to_owned(),
-        ..SinkStatus::default()
+    shared.reporter.update(|snapshot| {
+        let state = if ended.is_ok() { "stopped" } else { "failed" };
+        state.clone_into(&mut snapshot.state);
+        snapshot.reason = ended.as_ref().err().cloned();
     });
-    let source = plan.source.as_ref().map(|source| SourceStatus {
-        kind: source.kind.name().to_owned(),
-        stand_in_for: options.stand_in_for.clone(),
-        state: "waiting".to_owned(),
-        ..SourceStatus::default()
-    });
-    let at = match &plan.topic.at {
-        TopicAddress::Embedded => "embedded".to_owned(),
-        TopicAddress::Kafka(cluster) => format!("kafka://{}", cluster.brokers.join(",")),
-    };
-    let described = Snapshot {
-        pipeline: plan.name.clone(),
-        state: "starting".to_owned(),
-        started_ms: jiff::Timestamp::now().as_millisecond(),
-        source,
-        topic: TopicStatus { name: plan.topic.name.clone(), at },
-        stages: stages.iter().map(status).collect(),
-        sinks: sinks.collect(),
-        charts: charts.iter().map(|charted| Chart { asked_for: plan.dashboard.charts.is_some(), ..chart(charted) }).collect(),
-        ..Snapshot::default()
-    };
-    reporter.update(|snapshot| *snapshot = described);
-}
-
-fn chart(plan: &ChartPlan) -> Chart {
-    let by = (plan.kind == ChartKind::Timeline).then(|| match plan.field.kind {
-        Kind::Int => "value".to_owned(),
-        _ => plan.by.name().to_owned(),
-    });
-    Chart {
-        title: plan.title.clone(),
-        field: plan.field.name.clone(),
-        kind: plan.kind.name().to_owned(),
-        by,
-        key: plan.key(),
-        limit: plan.limit as usize,
-        ..Chart::default()
-    }
+    ended
 }
 
 /// Where a dead letter says that it was made.
@@ -284,30 +315,17 @@ fn host_name() -> String {
     if name.trim().is_empty() { "localhost".to_owned() } else { name.trim().to_owned() }
 }
 
-fn address(at: &SinkAddress) -> String {
-    match at {
-        SinkAddress::Embedded { table } => format!("embedded table {table}"),
-        SinkAddress::Cassandra { hosts, table } => format!("cassandra://{} table {table}", hosts.join(",")),
-        SinkAddress::File { path } => format!("file {}", path.display()),
-        SinkAddress::Stdout => "stdout".to_owned(),
-        SinkAddress::Topic { name } | SinkAddress::KafkaTopic { name, .. } => format!("topic {name}"),
-        SinkAddress::Null => "null".to_owned(),
-        SinkAddress::Memory { name } => format!("memory {name}"),
-    }
-}
-
 /// Both legs, from the start to the end of the last one.
 struct Legs {
-    shared: Arc<Shared>,
+    deliver: Arc<Deliver>,
     ingest: Option<(Ingest, ingest::Commands)>,
     until_idle: bool,
 }
 
 impl Legs {
     async fn run(self) -> Result<(), String> {
-        let Legs { shared, ingest, until_idle } = self;
-        let looking = tokio::spawn(look(shared.clone()));
-        let drain = shared.deliver.drain.clone();
+        let Legs { deliver, ingest, until_idle } = self;
+        let drain = deliver.drain.clone();
         let ingested = async {
             let ended = match ingest {
                 Some((ingest, commands)) => ingest::run(ingest, commands).await.map(|_| ()).map_err(|error| error.to_string()),
@@ -317,7 +335,7 @@ impl Legs {
                 Err(_) => drain.begin(),
                 Ok(()) if until_idle => {
                     // Whatever the source published is in the topic: wait until it is settled.
-                    if let Some(Err(error)) = drain.or(settled(&shared.deliver)).await {
+                    if let Some(Err(error)) = drain.or(settled(&deliver)).await {
                         return Err(error);
                     }
                     drain.begin();
@@ -327,19 +345,12 @@ impl Legs {
             ended
         };
         let delivered = async {
-            let ended = shared.deliver.clone().run().await;
+            let ended = deliver.clone().run().await;
             drain.begin();
             ended
         };
         let (ingested, delivered) = tokio::join!(ingested, delivered);
-        looking.abort();
-        let ended = delivered.and(ingested);
-        shared.deliver.report.reporter().update(|snapshot| {
-            let state = if ended.is_ok() { "stopped" } else { "failed" };
-            state.clone_into(&mut snapshot.state);
-            snapshot.reason = ended.as_ref().err().cloned();
-        });
-        ended
+        delivered.and(ingested)
     }
 }
 
@@ -351,17 +362,17 @@ async fn settled(deliver: &Deliver) -> Result<(), String> {
 }
 
 /// Tells the status what only topic and store know, until it is stopped.
-async fn look(shared: Arc<Shared>) {
-    let report = &shared.deliver.report;
+async fn look(deliver: Arc<Deliver>, store: Store) {
+    let report = &deliver.report;
     loop {
-        let reached = look_at(&*shared.deliver.topic, report).await;
+        let reached = look_at(&*deliver.topic, report).await;
         report.alarm("topic reach", reached.err().map(|error| format!("the topic is out of reach: {error}")));
-        for (at, sink) in shared.deliver.generations.present().sinks.iter().enumerate() {
+        for (at, sink) in deliver.generations.present().code.sinks.iter().enumerate() {
             if let Some(figures) = sink.figures() {
                 report.sink_figures(at, figures);
             }
         }
-        let alarms = shared.store.health().alarms();
+        let alarms = store.health().alarms();
         report.alarm("store", (!alarms.is_empty()).then(|| alarms.join("; ")));
         tokio::time::sleep(LOOK_EVERY).await;
     }

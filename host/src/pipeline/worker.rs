@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -51,7 +52,8 @@ impl Decided {
         };
         let rows = origins.len() as u32;
         let skip: Vec<u32> = (0..rows).filter(|row| gone(row) || deleted.binary_search(row).is_ok()).collect();
-        self.charted.tallies = charts::count(&self.generation.charts, columns, origins.len(), &skip, super::now_micros() / 1_000);
+        self.charted.tallies =
+            charts::count(&self.generation.code.charts, columns, origins.len(), &skip, super::now_micros() / 1_000);
     }
 }
 
@@ -72,6 +74,7 @@ struct Job {
     generation: Arc<Generation>,
     states: States,
     sampling: Arc<Sampling>,
+    oldest: u64,
     reply: oneshot::Sender<Result<Decided, Failure>>,
 }
 
@@ -85,6 +88,8 @@ enum Failure {
 pub struct Workers {
     lanes: Vec<Lane<Job, Worker>>,
     sampling: Arc<Sampling>,
+    /// Generations below this number decide nothing any more.
+    oldest: Arc<AtomicU64>,
 }
 
 impl Workers {
@@ -95,7 +100,16 @@ impl Workers {
         let lanes = (0..count.clamp(1, partitions))
             .map(|at| Lane::start(format!("worker-{at}"), partitions, Worker::default))
             .collect::<std::io::Result<Vec<_>>>()?;
-        Ok(Workers { lanes, sampling: Arc::default() })
+        Ok(Workers { lanes, sampling: Arc::default(), oldest: Arc::default() })
+    }
+
+    pub fn count(&self) -> usize {
+        self.lanes.len()
+    }
+
+    /// Lets the workers drop their chains of generations below a number, each with its next batch.
+    pub(super) fn forget(&self, below: u64) {
+        self.oldest.store(below, Ordering::Relaxed);
     }
 
     /// Records that people may follow through the stages.
@@ -115,8 +129,10 @@ impl Workers {
         let lane = &self.lanes[batch.partition() as usize % self.lanes.len()];
         let (reply, answer) = oneshot::channel();
         let waits = generation.waits();
+        let oldest = self.oldest.load(Ordering::Relaxed);
         let (lent, sampling) = (states.clone(), self.sampling.clone());
-        let job = Job { batch: batch.clone(), boundary, generation: generation.clone(), states: lent, sampling, reply };
+        let generation_of = generation.clone();
+        let job = Job { batch: batch.clone(), boundary, generation: generation_of, states: lent, sampling, oldest, reply };
         lane.hand_over(job, waits).await.map_err(Error::Fatal)?;
         match answer.await.map_err(|_| ended("a worker"))? {
             Err(Failure::Chain(failed @ transform::Error::Blame { .. })) => {
@@ -137,7 +153,7 @@ pub async fn decide_alone(batch: Arc<Batch>, boundary: Boundary, generation: Arc
 pub async fn rehearse(batch: Arc<Batch>, boundary: Boundary, generation: Arc<Generation>) -> Result<(Decided, Columns), Error> {
     let rehearsed = on_own_thread("rehearse", move || {
         let began = Instant::now();
-        let mut chain = generation.chain().map_err(Failure::Chain)?;
+        let mut chain = generation.code.chain().map_err(Failure::Chain)?;
         let transformed = transform::blame(&mut chain, &batch, None).map_err(Failure::Chain)?;
         let columns = transformed.columns.clone();
         Ok((bind(transformed, batch, boundary, generation, began)?, columns))
@@ -154,7 +170,7 @@ async fn blame(
 ) -> Result<Decided, Error> {
     let searched = on_own_thread("blame", move || {
         let began = Instant::now();
-        let mut chain = generation.chain().map_err(Failure::Chain)?;
+        let mut chain = generation.code.chain().map_err(Failure::Chain)?;
         let transformed =
             transform::blame_with(&mut chain, &mut states.lend(), &batch, failed.as_ref()).map_err(Failure::Chain)?;
         bind(transformed, batch, boundary, generation, began)
@@ -202,9 +218,10 @@ struct Worker {
 }
 
 impl Work<Job> for Worker {
-    fn run(&mut self, Job { batch, boundary, generation, states, sampling, reply }: Job) {
+    fn run(&mut self, Job { batch, boundary, generation, states, sampling, oldest, reply }: Job) {
         let number = generation.number;
-        let fresh = || generation.chain().map(|chain| chain.sampled(sampling, number));
+        self.chains.retain(|number, _| *number >= oldest);
+        let fresh = || generation.ready_chain().map(|chain| chain.sampled(sampling, number));
         let mut chain = match self.chains.remove(&number).map_or_else(fresh, Ok) {
             Ok(chain) => chain,
             Err(error) => {
@@ -251,9 +268,9 @@ fn bind(
             write_times: &write_times,
             messages: transformed.messages.as_deref(),
         };
-        let mut bound = Vec::with_capacity(generation.sinks.len());
+        let mut bound = Vec::with_capacity(generation.code.sinks.len());
         let mut refused = BTreeMap::new();
-        for sink in &generation.sinks {
+        for sink in &generation.code.sinks {
             match sink.bind(&emitted) {
                 Ok(rows) => bound.push(rows),
                 Err(rejections) => {
@@ -264,7 +281,7 @@ fn bind(
                 }
             }
         }
-        if bound.len() == generation.sinks.len() {
+        if bound.len() == generation.code.sinks.len() {
             break bound;
         }
         let rows = transformed.origins.len();
@@ -279,7 +296,7 @@ fn bind(
             transformed.outcomes[record as usize] = RowOutcome::Dropped;
         }
     }
-    let charts = &generation.charts;
+    let charts = &generation.code.charts;
     let mut columns = transformed.columns;
     columns.retain(|name| charts.iter().any(|chart| chart.field.name == name));
     let (origins, deleted) = (transformed.origins, transformed.deleted);

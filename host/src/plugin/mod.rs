@@ -19,6 +19,7 @@ mod outline;
 mod sandbox;
 mod state;
 mod wasi_io;
+mod watch;
 
 use std::collections::BTreeMap;
 
@@ -31,6 +32,7 @@ pub use engine::{Engine, EngineError};
 pub use instance::{Instance, StartError};
 pub use load::{LoadError, Plugin};
 pub use state::{Entries, StageState, States};
+pub use watch::{STILL, Watch, Watched};
 
 pub use grants::Granted;
 

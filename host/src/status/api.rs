@@ -30,7 +30,7 @@ use super::logs::Logs;
 use super::samples::{StageDetail, shown};
 use super::token::Token;
 use super::view::{Showing, View};
-use super::{Control, Reporter, connection, metrics, page};
+use super::{Control, Reporter, connection, metrics, page, swaps};
 
 /// Where to listen and whom to answer.
 pub struct Listen {
@@ -116,9 +116,9 @@ pub fn start(
 }
 
 #[derive(Clone)]
-struct Shared {
+pub(super) struct Shared {
     view: View,
-    control: Arc<dyn Control>,
+    pub(super) control: Arc<dyn Control>,
     logs: Logs,
     events: Events,
     guard: Arc<Guard>,
@@ -169,6 +169,7 @@ fn routes(shared: Shared, guard: Arc<Guard>) -> Router {
         .route("/api/source/resume", post(|State(shared): State<Shared>| async move { told(shared.control.resume().await) }))
         .route("/api/source/poll", post(|State(shared): State<Shared>| async move { told(shared.control.poll_now().await) }))
         .route("/api/drain", post(|State(shared): State<Shared>| async move { told(shared.control.drain().await) }))
+        .merge(swaps::routes())
         .fallback(|| async { problem(StatusCode::NOT_FOUND, "no such route") })
         .with_state(shared);
     // The guard is outside of all routes, so that none can be added without it.
@@ -196,13 +197,13 @@ async fn ready(State(shared): State<Shared>) -> Response {
 }
 
 #[derive(Deserialize)]
-struct Page {
+pub(super) struct Page {
     limit: Option<usize>,
 }
 
 impl Page {
     /// Entries of one answer: 100 unless asked otherwise, never more than 1,000.
-    fn limit(&self) -> usize {
+    pub(super) fn limit(&self) -> usize {
         self.limit.unwrap_or(100).min(1_000)
     }
 }
@@ -264,7 +265,7 @@ fn told(done: anyhow::Result<()>) -> Response {
     answer(done.map(|()| json!({ "ok": true })))
 }
 
-fn answer(found: anyhow::Result<impl serde::Serialize>) -> Response {
+pub(super) fn answer(found: anyhow::Result<impl serde::Serialize>) -> Response {
     match found {
         Ok(found) => axum::Json(found).into_response(),
         Err(error) => failed(&error),

@@ -50,6 +50,12 @@ pub const METRICS: &[Metric] = &[
     gauge("tidemill_stage_slowest_call_seconds", &["stage"], "CPU time of the slowest call since the start, seconds"),
     gauge("tidemill_stage_call_limit_seconds", &["stage"], "CPU time that one call may take, seconds"),
     gauge("tidemill_stage_generation", &["stage"], "The generation that the stage runs"),
+    counter("tidemill_swaps_total", &["outcome"], "Attempts to swap code since the start"),
+    gauge(
+        "tidemill_swap_seconds",
+        &["part"],
+        "How long the last swap took: whole, to compile, and the longest pause of a partition",
+    ),
     counter("tidemill_sink_rows_total", &["sink"], "Rows written since the start"),
     counter("tidemill_sink_retries_total", &["sink"], "Writes that were tried again since the start"),
     gauge("tidemill_sink_in_flight_rows", &["sink"], "Rows given to the sink and not confirmed yet"),
@@ -121,6 +127,21 @@ fn values(name: &str, snapshot: &Snapshot) -> Vec<(Vec<String>, f64)> {
         "tidemill_stage_slowest_call_seconds" => stages(|stage| stage.slowest_call_ms / 1e3),
         "tidemill_stage_call_limit_seconds" => stages(|stage| stage.call_limit_ms / 1e3),
         "tidemill_stage_generation" => stages(|stage| stage.generation as f64),
+        "tidemill_swaps_total" => {
+            let swaps = &snapshot.swaps;
+            let outcomes = [
+                ("applied", swaps.applied),
+                ("refused", swaps.refused),
+                ("parked", swaps.parked),
+                ("rolled-back", swaps.rolled_back),
+            ];
+            outcomes.into_iter().map(|(outcome, count)| (vec![outcome.to_owned()], count as f64)).collect()
+        }
+        "tidemill_swap_seconds" if snapshot.swaps.last_took_ms > 0.0 => {
+            let swaps = &snapshot.swaps;
+            let parts = [("whole", swaps.last_took_ms), ("compile", swaps.last_compile_ms), ("pause", swaps.last_pause_ms)];
+            parts.into_iter().map(|(part, ms)| (vec![part.to_owned()], ms / 1e3)).collect()
+        }
         "tidemill_sink_rows_total" => sinks(|sink| sink.rows as f64),
         "tidemill_sink_retries_total" => sinks(|sink| sink.retries as f64),
         "tidemill_sink_in_flight_rows" => sinks(|sink| sink.in_flight as f64),

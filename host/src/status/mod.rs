@@ -16,6 +16,8 @@ mod page;
 pub mod rates;
 mod sampler;
 pub mod samples;
+pub mod swap;
+mod swaps;
 pub mod token;
 pub mod view;
 
@@ -57,6 +59,9 @@ pub struct Snapshot {
     pub totals: Figures,
     /// Delivered records per second over the last 10 seconds.
     pub records_per_second: f64,
+    /// The pipeline file as it stands now.
+    pub file: swap::FileStatus,
+    pub swaps: swap::SwapFigures,
     /// Alarms in force, each with its way out.
     pub alarms: Vec<String>,
     /// The latest rows that were written, newest first, at most 20: column → JSON.
@@ -138,6 +143,8 @@ pub struct StageStatus {
     /// Of the component.
     pub size_bytes: u64,
     pub last_error: Option<String>,
+    /// What is on its way into the stage, or was kept out of it.
+    pub candidate: Option<swap::Candidate>,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -261,6 +268,10 @@ pub trait Control: Send + Sync {
     async fn stages(&self) -> anyhow::Result<Vec<StageDetail>>;
     /// Switches sampling on for a while, and gives the records that were followed through the stages, newest first.
     fn samples(&self) -> samples::Followed;
+    /// `None`: nothing is ever swapped here.
+    fn swaps(&self) -> Option<&dyn swap::Swaps> {
+        None
+    }
 }
 
 /// A dead letter as a `[[test]]` case.

@@ -16,6 +16,7 @@ mod open;
 mod readers;
 pub mod runs;
 mod signal;
+pub mod swaps;
 mod writer;
 
 use std::path::{Path, PathBuf};

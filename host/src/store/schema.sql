@@ -112,6 +112,12 @@ CREATE TABLE runs (
     run             TEXT NOT NULL
 );
 
+-- What each attempt to swap code did: JSON, see status/swap.rs.
+CREATE TABLE swaps (
+    id              INTEGER PRIMARY KEY,
+    receipt         TEXT NOT NULL
+);
+
 -- Result tables: the view's name, and all columns that the stored table has (JSON), see sink/embedded/table.rs.
 CREATE TABLE tables (
     name            TEXT PRIMARY KEY,

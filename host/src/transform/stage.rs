@@ -101,6 +101,11 @@ impl Stages {
         Ok(Stages { stages, contracts })
     }
 
+    /// Of plugins that were started before, with the contracts they had.
+    pub fn known(stages: Vec<Stage>, contracts: Vec<StageContract>) -> Stages {
+        Stages { stages, contracts }
+    }
+
     pub fn contracts(&self) -> &[StageContract] {
         &self.contracts
     }

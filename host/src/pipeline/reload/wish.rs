@@ -1,0 +1,170 @@
+//! What a person, the breaker or the code beside the stream asks for.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::attempt::{plan_of, rule};
+use super::receipt::Attempt;
+use super::{Pending, Reloader};
+use crate::config::plan::StagePlan;
+use crate::pipeline::breaker::Trip;
+use crate::pipeline::candidate::{Candidate, Present, changes, summary};
+use crate::pipeline::prepare::{PreparedStage, start_stage};
+use crate::pipeline::swap::Trust;
+use crate::status::swap::{Outcome, Receipt, Refusal, Wish};
+use crate::store::components;
+
+/// What was taken back or discarded and is not tried again as it was.
+const HELD_MAX: usize = 100;
+const TAKE_BACK_EVERY: Duration = Duration::from_millis(500);
+
+impl Reloader {
+    pub(super) async fn obey(&mut self, stage: Option<&str>, wish: Wish, who: &str) -> Result<Receipt, Refusal> {
+        if let Some(stage) = stage
+            && self.present.stage(stage).is_none()
+            && !matches!(wish, Wish::Reload { .. })
+        {
+            return Err(Refusal::NoStage(stage.to_owned()));
+        }
+        let stage = stage.unwrap_or_default();
+        match wish {
+            Wish::Reload { force } => {
+                let known = self.present.stage(stage).is_some() || stage.is_empty();
+                let receipt = self.look(who, force).await;
+                if known || self.present.stage(stage).is_some() { Ok(receipt) } else { Err(Refusal::NoStage(stage.to_owned())) }
+            }
+            Wish::Promote => {
+                let pending = self.waiting(stage)?;
+                Ok(self.promote(pending, who).await)
+            }
+            Wish::Discard => {
+                let pending = self.waiting(stage)?;
+                self.shared.deliver().beside.stop();
+                for wanted in &pending.candidate.present.stages {
+                    let kept = wanted.kept();
+                    if self.present.stage(wanted.name()).is_some_and(|present| present.kept() != kept) {
+                        self.held.push(kept);
+                    }
+                }
+                self.again = true;
+                let attempt = self.attempt(who);
+                let receipt = Receipt { changes: pending.changes, ..attempt.receipt };
+                Ok(self.finish(Attempt { receipt, ..attempt }, Outcome::Discarded).await)
+            }
+            Wish::RollBack { generation } => self.roll_back(stage, generation, who).await,
+        }
+    }
+
+    pub(super) fn waiting(&mut self, stage: &str) -> Result<Pending, Refusal> {
+        let concerns = |pending: &mut Pending| pending.changes.iter().any(|change| change.stage == stage);
+        self.pending.take_if(concerns).ok_or_else(|| Refusal::Conflict(format!("nothing waits to come into stage `{stage}`")))
+    }
+
+    /// A stage's code and settings of an earlier generation.
+    pub(super) async fn roll_back(&mut self, stage: &str, number: u64, who: &str) -> Result<Receipt, Refusal> {
+        let conflict = |reason: String| Refusal::Conflict(reason);
+        let deliver = self.shared.deliver();
+        let known = deliver.topic.generations().await.map_err(|error| conflict(format!("read the generations: {error}")))?;
+        let content = known.into_iter().find(|(known, _)| *known == number);
+        let content = content.ok_or_else(|| conflict(format!("the store does not know generation {number} any more")))?.1;
+        let wanted = content.stages.into_iter().find(|known| known.name == stage);
+        let wanted = wanted.ok_or_else(|| conflict(format!("generation {number} had no stage `{stage}`")))?;
+        let present = self.present.stage(stage).ok_or_else(|| Refusal::NoStage(stage.to_owned()))?.clone();
+        if present.kept() == wanted {
+            return Err(conflict(format!("stage `{stage}` is as it was in generation {number}")));
+        }
+        let bytes = components::load(&self.shared.store, &wanted.digest).await;
+        let bytes = bytes.map_err(|error| conflict(format!("read the component: {error}")))?;
+        let bytes = bytes.ok_or_else(|| conflict(format!("the store has the component of generation {number} no more")))?;
+        let attempt = self.attempt(who);
+        let loaded = self.present.loaded();
+        let started = {
+            let (engine, loaded, path, plan) =
+                (self.engine.clone(), loaded.clone(), present.path.clone(), plan_of(&loaded, stage).cloned());
+            let starting = move || {
+                let plan = plan.ok_or_else(|| "it is not in the pipeline file".to_owned())?;
+                let plan = StagePlan { settings: wanted.settings, limits: wanted.limits, ..plan };
+                let plugin = engine.load(&bytes).map_err(|error| error.to_string())?;
+                start_stage(&loaded, &plan, Arc::new(plugin), path, bytes.into()).map_err(|diagnostic| diagnostic.message)
+            };
+            let started = tokio::task::spawn_blocking(starting).await;
+            started.unwrap_or_else(|error| Err(error.to_string()))
+        };
+        let replacement = started.map_err(conflict)?;
+        let mut stages = self.present.stages.clone();
+        stages.iter_mut().filter(|known| known.name() == stage).for_each(|known| *known = replacement.clone());
+        let changes = changes(&self.present, &stages);
+        let reason = Some(format!("back to generation {number}"));
+        let attempt = Attempt { receipt: Receipt { reason, ..attempt.receipt }, ..attempt };
+        let sinks = deliver.generations.present().code.sinks.clone();
+        let candidate = match Candidate::new(&loaded, stages, sinks) {
+            Ok(candidate) => candidate,
+            Err(found) => return Ok(self.refuse(attempt, changes, summary(&found), &found).await),
+        };
+        let trust = Trust::Watched(rule(&candidate.present.plan.stages, &changes));
+        let replaced = self.present.clone();
+        let receipt = self.bring(attempt, candidate, changes, trust, Outcome::RolledBack).await;
+        if receipt.outcome == Outcome::RolledBack {
+            let now = std::mem::replace(&mut self.present, replaced);
+            self.hold(&now);
+            self.present = now;
+        }
+        Ok(receipt)
+    }
+
+    pub(super) async fn promote(&mut self, pending: Pending, who: &str) -> Receipt {
+        let attempt = self.attempt(who);
+        self.shared.deliver().beside.stop();
+        let trust = Trust::Watched(rule(&pending.candidate.present.plan.stages, &pending.changes));
+        self.bring(attempt, pending.candidate, pending.changes, trust, Outcome::Applied).await
+    }
+
+    /// Back to the last generation that was good.
+    pub(super) async fn take_back(&mut self, trip: Trip) {
+        if trip.generation != self.number() {
+            return;
+        }
+        let deliver = self.shared.deliver();
+        let good = self.good.clone();
+        self.hold(&good);
+        loop {
+            let attempt = self.attempt("breaker");
+            let (loaded, sinks) = (good.loaded(), deliver.generations.present().code.sinks.clone());
+            let changes = changes(&self.present, &good.stages);
+            let reason = Some(trip.reason.clone());
+            let attempt = Attempt { receipt: Receipt { reason, ..attempt.receipt }, ..attempt };
+            let receipt = match Candidate::new(&loaded, good.stages.clone(), sinks) {
+                Ok(candidate) => self.bring(attempt, candidate, changes, Trust::Earned, Outcome::RolledBack).await,
+                Err(found) => self.refuse(attempt, changes, summary(&found), &found).await,
+            };
+            let about = "roll-back";
+            if receipt.outcome == Outcome::RolledBack {
+                deliver.report.alarm(about, None);
+                return;
+            }
+            let why = receipt.reason.unwrap_or_default();
+            deliver.report.alarm(
+                about,
+                Some(format!("generation {} is stopped and cannot be taken back, trying again: {why}", trip.generation)),
+            );
+            if deliver.drain.or(tokio::time::sleep(TAKE_BACK_EVERY)).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// What runs now is not tried again in these stages until it changes.
+    pub(super) fn hold(&mut self, instead: &Present) {
+        for stage in &self.present.stages {
+            let kept = stage.kept();
+            if instead.stage(stage.name()).is_none_or(|other| other.kept() != kept) {
+                self.held.push(kept);
+            }
+        }
+        self.held_chains.push(self.present.stages.iter().map(PreparedStage::kept).collect());
+        let excess = |len: usize| len.saturating_sub(HELD_MAX);
+        self.held.drain(..excess(self.held.len()));
+        self.held_chains.drain(..excess(self.held_chains.len()));
+        self.again = true;
+    }
+}

@@ -1,0 +1,17 @@
+//! Other code while records flow: through the real binary, files changed as people and tools change them, everything compared in the end.
+
+#[path = "reload/broken.rs"]
+mod broken;
+#[path = "reload/file.rs"]
+mod file;
+#[path = "reload/judged.rs"]
+mod judged;
+#[path = "reload/property.rs"]
+mod property;
+#[path = "reload/scene.rs"]
+mod scene;
+mod support;
+#[path = "reload/swaps.rs"]
+mod swaps;
+#[path = "reload/watching.rs"]
+mod watching;

@@ -1,0 +1,138 @@
+//! Code that is judged by what it does: beside the stream, by a person, by the breaker; and the way back.
+
+use serde_json::Value;
+
+use super::scene::Live;
+use crate::support::jobs;
+use crate::support::wait_for;
+
+const TABLE: &str = "tests/reload/table";
+const PLUGIN: &str = "plugin = \"triage.wasm\"\n";
+
+fn with_swap(swap: &str, records: usize) -> Live {
+    Live::with(TABLE, jobs::lines(records), PLUGIN, &format!("{PLUGIN}swap = {{ {swap} }}\n"))
+}
+
+#[test]
+fn code_that_agrees_on_live_records_comes_into_force_by_itself() {
+    let mut live = with_swap("mode = \"shadow\", shadow-records = 300", 20_000);
+    let same = live.scene.marks.variant("0000", 1);
+    live.save(&same);
+    let receipt = live.receipt("shadowing", 0);
+    assert_eq!(receipt["pause-ms"], Value::Null);
+    let applied = live.receipt("applied", 0);
+    assert_eq!((&applied["who"], applied["generation"].as_u64()), (&Value::from("shadow"), Some(live.generation())));
+    live.finish();
+}
+
+#[test]
+fn code_that_differs_waits_for_a_person_and_shows_how() {
+    let mut live = with_swap("mode = \"shadow\", shadow-records = 300", 40_000);
+    let before = live.digest();
+    let other = live.scene.marks.component("best");
+    live.save(&other);
+    live.receipt("shadowing", 0);
+    let shadow = wait_for("records to be compared", || {
+        let shadow = live.get("/api/stages/triage/shadow");
+        (shadow["records"].as_u64()? >= 300).then_some(shadow)
+    });
+    assert!(shadow["differing"].as_u64().unwrap() > 200, "{shadow}");
+    let fields = shadow["fields"].as_array().unwrap();
+    assert!(fields.iter().any(|field| field["field"] == "mark"), "{shadow}");
+    assert!(fields.iter().all(|field| ["mark", "@outcome"].contains(&field["field"].as_str().unwrap())), "{shadow}");
+    let example = shadow["examples"].as_array().unwrap().iter().find(|example| example["field"] == "mark").unwrap();
+    assert_eq!((&example["old"], &example["new"]), (&Value::from("0000"), &Value::from("best")));
+    assert!(shadow["examples"].as_array().unwrap().len() <= 10);
+    assert!(shadow["old-micros-per-record"].as_f64().unwrap() > 0.0 && shadow["new-micros-per-record"].as_f64().unwrap() > 0.0);
+    assert_eq!(live.digest(), before, "the old code serves");
+    assert_eq!(live.ask(&["--promote"]).ok().result()["receipt"]["outcome"], "applied");
+    live.serves("best");
+    let again = live.ask(&["--promote"]);
+    assert!(
+        again.exit == 1 && again.envelope["error"]["message"].as_str().is_some_and(|why| why.contains("nothing waits")),
+        "{again:?}"
+    );
+    live.finish();
+}
+
+#[test]
+fn what_a_person_must_promote_waits_and_what_was_discarded_stays_away_until_it_changes() {
+    let mut live = with_swap("mode = \"manual\"", 20_000);
+    let before = live.digest();
+    let first = live.scene.marks.component("aaaa");
+    live.save(&first);
+    live.receipt("waiting", 0);
+    assert_eq!(live.status()["stages"][0]["candidate"]["state"], "waiting");
+    live.ask(&["--discard"]).ok();
+    let same = live.scene.marks.variant("0000", 7);
+    live.save(&same);
+    live.receipt("waiting", 1);
+    live.save(&first);
+    wait_for("it to be known", || (live.status()["stages"][0]["candidate"]["state"] == "quarantined").then_some(()));
+    assert_eq!(live.digest(), before);
+    let second = live.scene.marks.component("bbbb");
+    live.save(&second);
+    live.receipt("waiting", 2);
+    live.ask(&["--promote"]).ok();
+    live.serves("bbbb");
+    live.finish();
+}
+
+#[test]
+fn a_swap_that_makes_things_worse_undoes_itself() {
+    // Under the mark 0000 each of these is rejected.
+    let lines = (0..8_000).map(|number| format!(r#"{{"number":{number},"name":"job-{number}","do":"fix"}}"#).into_bytes());
+    let mut scene = jobs::Scene::new(TABLE, lines.collect());
+    scene.swap("good");
+    let mut live = Live::of(scene);
+    live.flows(600);
+    let good = live.generation();
+    let bad = live.scene.marks.component("0000");
+    live.save(&bad);
+    let back = live.receipt("rolled-back", 0);
+    assert_eq!(back["who"], "breaker");
+    let reason = back["reason"].as_str().unwrap_or_default();
+    assert!(reason.contains("it rejected") && reason.contains("meets a mistake of 0000"), "{reason}");
+    assert_eq!(live.generation(), good + 2, "a roll-back is a generation of its own");
+    live.serves("good");
+    let rejected = live.status()["totals"]["rejected"].as_u64().unwrap();
+    assert!(rejected < 200, "{rejected} records were rejected before it was stopped");
+    assert_eq!(live.status()["stages"][0]["candidate"]["state"], "quarantined");
+    // The same bytes again are not tried; others are.
+    live.save(&bad);
+    live.flows(100);
+    live.swap("next");
+    live.receipt("applied", 1);
+    assert_eq!(live.count("rolled-back"), 1);
+    live.finish();
+}
+
+#[test]
+fn a_person_may_go_back_to_any_generation_and_the_file_stays_as_it_is() {
+    let mut live = Live::start(TABLE, 20_000);
+    let mut numbers = Vec::new();
+    for mark in ["aaaa", "bbbb", "cccc"] {
+        live.swap(mark);
+        numbers.push(live.generation());
+        live.flows(50);
+    }
+    let answer = live.ask(&["--roll-back", &numbers[0].to_string()]).ok();
+    assert_eq!(answer.result()["receipt"]["outcome"], "rolled-back");
+    live.serves("aaaa");
+    assert_eq!(live.generation(), numbers[2] + 1);
+    let known = live.get("/api/generations");
+    assert_eq!(known[0]["generation"], live.generation());
+    assert_eq!(known[0]["stages"][0]["digest"], live.digest());
+    // Another look at the files finds the same file, which was gone back from.
+    live.ask(&["--reload"]).ok();
+    live.serves("aaaa");
+    let same = live.ask(&["--roll-back", &numbers[0].to_string()]);
+    assert!(same.exit == 1, "{same:?}");
+    let unknown = live.ask(&["--roll-back", "4711"]);
+    assert!(
+        unknown.exit == 1 && unknown.envelope["error"]["message"].as_str().is_some_and(|why| why.contains("4711")),
+        "{unknown:?}"
+    );
+    live.swap("dddd");
+    live.finish();
+}
