@@ -153,9 +153,10 @@ fn a_plugin_that_is_source_is_built_when_it_is_saved() {
     fs::write(folder.join("source.bin"), live.scene.marks.component("bbbb")).unwrap();
     fs::write(folder.join("build.sh"), "cp source.bin target/made.wasm\n").unwrap();
     live.serves("bbbb");
-    let log = wait_for("the lines of dev", || {
+    live.receipt("applied", 1);
+    let log = wait_for(&format!("the lines of dev:\n{}", live.host.log()), || {
         let log = live.host.log();
-        (log.matches("generation").count() >= 3 && log.matches("swapped in").count() >= 2).then_some(log)
+        (log.matches(": swapped in ").count() >= 2).then_some(log)
     });
     assert!(log.contains("✓ triage generation 2: swapped in ") && log.contains("0 records lost"), "{log}");
     assert!(log.contains("✗ triage kept generation 2: build ") && log.contains(" --> src/lib.rs:3:5"), "{log}");

@@ -140,7 +140,8 @@ impl Host {
     pub fn spawn(mut command: Command) -> Host {
         // Files, not pipes: a host must never wait for a test to read.
         let log = tempfile::NamedTempFile::new().expect("make a file for the log");
-        let both = || Stdio::from(log.reopen().expect("open the log"));
+        // Each write at the end, or the two would write over each other.
+        let both = || Stdio::from(std::fs::File::options().append(true).open(log.path()).expect("open the log"));
         let child = command.stdout(both()).stderr(both()).spawn().expect("start tidemill");
         Host { child, log, address: None }
     }

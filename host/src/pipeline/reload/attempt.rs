@@ -39,6 +39,9 @@ impl Reloader {
                 }
             }
         }
+        if wrong.is_empty() && new.is_empty() {
+            self.refused = None;
+        }
         if unusable {
             return self.refuse_found(attempt, &stages, &wrong).await;
         }
@@ -119,7 +122,6 @@ impl Reloader {
         if same || self.held_chains.contains(&content) {
             self.show_file(&candidate.warnings);
             if same {
-                self.refused = None;
                 self.present = candidate.present;
                 self.watch_files(None);
             }
