@@ -239,7 +239,7 @@ mod tests {
 
     #[test]
     fn what_a_predecessor_may_have_written_is_not_given_back() {
-        let mut course = Course::resume(Some(&position(10, 15, &[(0, 1, 100)])), 2);
+        let course = Course::resume(Some(&position(10, 15, &[(0, 1, 100)])), 2);
         assert!(!course.may_give_back(14) && course.may_give_back(15));
         assert_eq!((course.oldest(10), course.oldest(15), course.floor(10)), (1, 2, 15));
     }
