@@ -58,7 +58,8 @@ pub(super) enum Found {
     New(PreparedStage),
     /// It was taken back or discarded, this digest: the present code goes on.
     Held(PreparedStage, String),
-    Wrong(Diagnostic),
+    /// And the digest of what cannot be used, where it could be read.
+    Wrong(Diagnostic, Option<String>),
 }
 
 /// Where the stages of a file are looked for.
@@ -81,7 +82,7 @@ impl Search {
     pub fn run(&self, loaded: &Loaded, compiling: &dyn Fn(&str, &str)) -> Findings {
         let mut findings = Findings { stages: Vec::new(), compiled: Duration::ZERO };
         for stage in &loaded.pipeline.stages {
-            let found = self.stage(loaded, stage, compiling, &mut findings.compiled).unwrap_or_else(Found::Wrong);
+            let found = self.stage(loaded, stage, compiling, &mut findings.compiled);
             findings.stages.push((stage.name.clone(), found));
         }
         findings
@@ -93,13 +94,13 @@ impl Search {
         stage: &StagePlan,
         compiling: &dyn Fn(&str, &str),
         compiled: &mut Duration,
-    ) -> Result<Found, Diagnostic> {
+    ) -> Found {
         let present = self.present.stage(&stage.name);
         let (path, bytes) = match (read_stage(loaded, stage), present) {
             (Ok((path, bytes)), _) => (path, bytes),
             // Gone for a moment, or for good: what runs is kept in the store.
             (Err(_), Some(present)) => (present.path.clone(), present.bytes.to_vec()),
-            (Err(missing), None) => return Err(missing),
+            (Err(missing), None) => return Found::Wrong(missing, None),
         };
         let digest = digest(&bytes);
         if let Some(present) = present {
@@ -111,20 +112,23 @@ impl Search {
                 grants: stage.grants.names(),
             };
             if present.kept() == wanted {
-                return Ok(Found::Same(present.clone()));
+                return Found::Same(present.clone());
             }
             if self.held.contains(&wanted) {
-                return Ok(Found::Held(present.clone(), digest));
+                return Found::Held(present.clone(), digest);
             }
         }
         let known = present.map(|present| &present.stage.plugin).into_iter().chain(&self.tried);
-        if let Some(plugin) = known.into_iter().find(|plugin| plugin.digest == digest) {
-            return start_stage(loaded, stage, plugin.clone(), path, bytes.into()).map(Found::New);
-        }
-        compiling(&stage.name, &digest);
-        let prepared = prepare_stage(loaded, stage, path, bytes, &self.engine)?;
-        *compiled += prepared.stage.plugin.compile_time;
-        Ok(Found::New(prepared))
+        let prepared = match known.into_iter().find(|plugin| plugin.digest == digest) {
+            Some(plugin) => start_stage(loaded, stage, plugin.clone(), path, bytes.into()),
+            None => {
+                compiling(&stage.name, &digest);
+                let prepared = prepare_stage(loaded, stage, path, bytes, &self.engine);
+                *compiled += prepared.as_ref().map_or(Duration::ZERO, |prepared| prepared.stage.plugin.compile_time);
+                prepared
+            }
+        };
+        prepared.map_or_else(|wrong| Found::Wrong(wrong, Some(digest)), Found::New)
     }
 }
 

@@ -28,6 +28,7 @@ pub mod recent;
 mod reload;
 mod replay;
 pub mod report;
+mod settle;
 pub mod shadow;
 mod start;
 pub mod states;

@@ -32,8 +32,7 @@ impl Reloader {
                     let why = "it was taken back or discarded, and has not changed since".to_owned();
                     self.show(name, Some(("quarantined", digest, Some(why))));
                 }
-                Found::Wrong(diagnostic) => {
-                    self.show(name, Some(("refused", "", Some(diagnostic.message.clone()))));
+                Found::Wrong(diagnostic, _) => {
                     wrong.push(diagnostic.clone());
                     unusable |= self.present.stage(name).is_none();
                 }
@@ -110,7 +109,7 @@ impl Reloader {
         match found {
             Found::Same(stage) | Found::Held(stage, _) => Some(stage.clone()),
             Found::New(stage) if chosen.contains(name) => Some(stage.clone()),
-            Found::New(_) | Found::Wrong(_) => self.present.stage(name).cloned(),
+            Found::New(_) | Found::Wrong(..) => self.present.stage(name).cloned(),
         }
     }
 
@@ -241,7 +240,7 @@ impl Reloader {
         attempt.receipt.compile_ms = millis(compiled);
         let wrong: Vec<Diagnostic> = stages
             .iter()
-            .filter_map(|(_, found)| if let Found::Wrong(wrong) = found { Some(wrong.clone()) } else { None })
+            .filter_map(|(_, found)| if let Found::Wrong(wrong, _) = found { Some(wrong.clone()) } else { None })
             .collect();
         if !wrong.is_empty() {
             return self.refuse_found(attempt, &stages, &wrong).await;

@@ -82,10 +82,9 @@ impl Reloader {
             match stage {
                 Found::New(stage) => {
                     let digest = stage.stage.plugin.digest.clone();
-                    self.show(name, Some(("refused", &digest, Some(summary(found)))));
                     changes.push(unknown_change(&self.present, name, Some(digest)));
                 }
-                Found::Wrong(_) => changes.push(unknown_change(&self.present, name, None)),
+                Found::Wrong(_, digest) => changes.push(unknown_change(&self.present, name, digest.clone())),
                 Found::Same(_) | Found::Held(..) => {}
             }
         }
