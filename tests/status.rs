@@ -16,6 +16,8 @@ mod running;
 #[path = "status/shown.rs"]
 mod shown;
 mod support;
+#[path = "status/swapped.rs"]
+mod swapped;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -28,6 +30,7 @@ use tidemill::record::Place;
 use tidemill::status::api::{self, Listen, Server};
 use tidemill::status::metrics::METRICS;
 use tidemill::status::samples::{Followed, StageDetail};
+use tidemill::status::swap::Swaps;
 use tidemill::status::token::Token;
 use tidemill::status::view::Showing;
 use tidemill::status::{Control, PartitionStatus, Pinned, Reporter, Run, SinkStatus, SourceStatus, StageStatus, WriteTimes};
@@ -36,7 +39,7 @@ use tidemill::topic::{DeadLetter, Figures, ReasonCount};
 use http::{Answer, get, post, raw};
 use support::{PATIENCE, root, wait_for};
 
-const READS: [&str; 17] = [
+const READS: [&str; 20] = [
     "/",
     "/page/style.css",
     "/page/app.js",
@@ -54,8 +57,11 @@ const READS: [&str; 17] = [
     "/api/samples",
     "/api/dead-letters/groups",
     "/api/dead-letters/download",
+    "/api/receipts",
+    "/api/generations",
+    "/api/stages/extract/shadow",
 ];
-const CHANGES: [&str; 7] = [
+const CHANGES: [&str; 10] = [
     "/api/source/pause",
     "/api/source/resume",
     "/api/source/poll",
@@ -63,6 +69,9 @@ const CHANGES: [&str; 7] = [
     "/api/dead-letters/0/7/replay",
     "/api/dead-letters/0/7/discard",
     "/api/sinks/users/count",
+    "/api/stages/extract/reload",
+    "/api/stages/extract/promote",
+    "/api/stages/extract/discard",
 ];
 
 /// Remembers what it was asked for; has one dead letter, at 0/7.
@@ -147,6 +156,9 @@ impl Control for Pipeline {
     async fn discard(&self, place: Place) -> anyhow::Result<bool> {
         self.note(format!("discard {}/{}", place.partition, place.offset));
         Ok(place == letter().place)
+    }
+    fn swaps(&self) -> Option<&dyn Swaps> {
+        Some(self)
     }
 }
 
@@ -244,7 +256,17 @@ fn a_change_needs_the_token_and_json() {
     for path in CHANGES {
         assert_eq!(host.change(path, "{}").status, 200, "{path}");
     }
-    let asked = ["pause", "resume", "poll", "drain", "replay 0/7 force false", "discard 0/7"];
+    let asked = [
+        "pause",
+        "resume",
+        "poll",
+        "drain",
+        "replay 0/7 force false",
+        "discard 0/7",
+        "Reload { force: false }",
+        "Promote",
+        "Discard",
+    ];
     assert_eq!(host.asked_for(), asked);
 }
 

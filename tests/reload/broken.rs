@@ -13,8 +13,8 @@ fn a_broken_save_changes_nothing_and_is_told_once() {
         ("not a WebAssembly component", b"fn main() {}".to_vec()),
         ("the file is empty", Vec::new()),
         ("a core module, not a component", b"\0asm\x01\0\0\0".to_vec()),
-        ("not a valid component", good[..good.len() / 2].to_vec()),
-        ("not a valid component", good[..good.len() - 1].to_vec()),
+        ("the file is cut short", good[..good.len() / 2].to_vec()),
+        ("the file is cut short", good[..good.len() - 1].to_vec()),
     ];
     let before = (live.generation(), live.digest());
     for (known, (reason, bytes)) in saves.into_iter().enumerate() {

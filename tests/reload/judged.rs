@@ -97,13 +97,56 @@ fn a_swap_that_makes_things_worse_undoes_itself() {
     live.serves("good");
     let rejected = live.status()["totals"]["rejected"].as_u64().unwrap();
     assert!(rejected < 200, "{rejected} records were rejected before it was stopped");
-    assert_eq!(live.status()["stages"][0]["candidate"]["state"], "quarantined");
+    wait_for("it to be told", || (live.status()["stages"][0]["candidate"]["state"] == "quarantined").then_some(()));
     // The same bytes again are not tried; others are.
     live.save(&bad);
     live.flows(100);
     live.swap("next");
     live.receipt("applied", 1);
     assert_eq!(live.count("rolled-back"), 1);
+    live.finish();
+}
+
+#[test]
+fn what_was_taken_back_stays_away_over_a_restart_though_its_file_lies_there() {
+    let lines = (0..8_000).map(|number| format!(r#"{{"number":{number},"name":"job-{number}","do":"fix"}}"#).into_bytes());
+    let mut scene = jobs::Scene::new(TABLE, lines.collect());
+    scene.swap("good");
+    let mut live = Live::of(scene);
+    live.flows(600);
+    let bad = live.scene.marks.component("0000");
+    live.save(&bad);
+    live.receipt("rolled-back", 0);
+    let generation = live.generation();
+    live.restart(&[]);
+    live.serves("good");
+    assert_eq!(live.generation(), generation, "nothing was claimed anew");
+    wait_for("it to be told", || (live.status()["stages"][0]["candidate"]["state"] == "quarantined").then_some(()));
+    live.flows(100);
+    // The same after a start that watches; and what has other bytes is tried as ever.
+    live.restart(&["--watch"]);
+    live.serves("good");
+    live.flows(100);
+    live.swap("next");
+    live.restart(&["--watch"]);
+    live.serves("next");
+    live.finish();
+}
+
+#[test]
+fn what_a_person_went_back_to_stays_over_a_restart_and_so_does_the_way_forward() {
+    let mut live = Live::start(TABLE, 20_000);
+    live.swap("aaaa");
+    let first = live.generation();
+    live.swap("bbbb");
+    let second = live.generation();
+    live.ask(&["--roll-back", &first.to_string()]).ok();
+    live.restart(&["--watch"]);
+    live.serves("aaaa");
+    live.ask(&["--roll-back", &second.to_string()]).ok();
+    live.restart(&["--watch"]);
+    live.serves("bbbb");
+    live.flows(50);
     live.finish();
 }
 

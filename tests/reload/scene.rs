@@ -43,6 +43,16 @@ impl Live {
         Live { scene, host, address }
     }
 
+    /// Ends the host and starts another one over the same files.
+    #[track_caller]
+    pub fn restart(&mut self, arguments: &[&str]) {
+        self.host.terminate();
+        let status = self.host.wait();
+        assert!(status.success(), "{status}:\n{}", self.host.log());
+        self.host = self.scene.pipeline.start("run", arguments);
+        self.address = self.host.ready(&self.scene.store_dir());
+    }
+
     pub fn component(&self) -> PathBuf {
         self.scene.dir.path().join("triage.wasm")
     }

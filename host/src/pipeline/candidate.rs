@@ -88,13 +88,7 @@ impl Search {
         findings
     }
 
-    fn stage(
-        &self,
-        loaded: &Loaded,
-        stage: &StagePlan,
-        compiling: &dyn Fn(&str, &str),
-        compiled: &mut Duration,
-    ) -> Found {
+    fn stage(&self, loaded: &Loaded, stage: &StagePlan, compiling: &dyn Fn(&str, &str), compiled: &mut Duration) -> Found {
         let present = self.present.stage(&stage.name);
         let (path, bytes) = match (read_stage(loaded, stage), present) {
             (Ok((path, bytes)), _) => (path, bytes),

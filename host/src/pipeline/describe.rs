@@ -1,22 +1,17 @@
 //! What the status says of a pipeline before anything has happened.
 
+use super::candidate::Present;
 use super::prepare::PreparedStage;
 use super::start::Options;
-use crate::config::plan::{ChartKind, ChartPlan, Pipeline, SinkAddress, TopicAddress};
+use crate::config::plan::{ChartKind, ChartPlan, SinkAddress, TopicAddress};
 use crate::plugin::World;
 use crate::record::Kind;
 use crate::status::charts::Chart;
 use crate::status::{Reporter, SinkStatus, Snapshot, SourceStatus, StageStatus, TopicStatus};
 
 /// Everything afresh, but for what was counted of parts that are still there.
-pub(super) fn pipeline(
-    reporter: &Reporter,
-    plan: &Pipeline,
-    stages: &[PreparedStage],
-    generation: u64,
-    charts: &[ChartPlan],
-    options: &Options,
-) {
+pub(super) fn pipeline(reporter: &Reporter, present: &Present, generation: u64, charts: &[ChartPlan], options: &Options) {
+    let Present { plan, stages, .. } = present;
     reporter.update(|snapshot| {
         let before = std::mem::take(snapshot);
         let known = |name: &str| before.stages.iter().find(|stage| stage.name == name).cloned();

@@ -23,6 +23,7 @@ mod lane;
 mod partition;
 mod pin;
 mod prepare;
+mod quarantine;
 mod recall;
 pub mod recent;
 mod reload;

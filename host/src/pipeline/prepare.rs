@@ -13,6 +13,7 @@ use crate::config::plan::{Pipeline, PluginPath, StageContract, StagePlan};
 use crate::config::{Loaded, Places, code};
 use crate::plugin::grants::missing;
 use crate::plugin::{Engine, InstanceConfig, Plugin, World, component_path};
+use crate::topic::GenerationStage;
 use crate::transform::Stage;
 
 /// How often somebody who waits hears that it still compiles.
@@ -136,6 +137,21 @@ pub(super) fn start_stage(
     };
     let contract = StageContract { stage: stage.name.clone(), contract };
     Ok(PreparedStage { stage: Stage { plugin, config }, contract, path, bytes })
+}
+
+/// Starts a stage as it stands in a generation, from the bytes that the store keeps. Blocks while it compiles.
+pub(super) fn recall_stage(
+    loaded: &Loaded,
+    kept: GenerationStage,
+    bytes: Vec<u8>,
+    path: PathBuf,
+    engine: &Engine,
+) -> Result<PreparedStage, String> {
+    let plan = loaded.pipeline.stages.iter().find(|stage| stage.name == kept.name);
+    let plan = plan.ok_or_else(|| "it is not in the pipeline file".to_owned())?;
+    let plan = StagePlan { settings: kept.settings, limits: kept.limits, ..plan.clone() };
+    let plugin = engine.load(&bytes).map_err(|error| error.to_string())?;
+    start_stage(loaded, &plan, Arc::new(plugin), path, bytes.into()).map_err(|diagnostic| diagnostic.message)
 }
 
 /// The component of a stage; that of a directory must have been built.

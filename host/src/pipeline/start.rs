@@ -19,19 +19,19 @@ use super::drain::Drain;
 use super::generation::{Generation, Generations};
 use super::ingest::{self, Ingest};
 use super::pin::PipelineFile;
-use super::prepare::{Prepared, PreparedStage};
+use super::prepare::Prepared;
+use super::quarantine;
 use super::recall::Kept;
 use super::recent::Recent;
 use super::reload::{self, Live, Reloader, Restart};
 use super::report::Report;
 use super::shadow::Beside;
 use super::worker::Workers;
-use crate::config::plan::Pipeline;
 use crate::sink::{self, Sink};
 use crate::source;
 use crate::status::Reporter;
 use crate::status::swap::Receipt;
-use crate::store::{self, Store, components};
+use crate::store::{self, Store, components, swaps};
 use crate::topic::{self, Figures, Topic, Window};
 use crate::transform::{Stage, Stages};
 
@@ -143,17 +143,18 @@ impl Running {
 /// Starts both legs on the present runtime. The store is the pipeline's own.
 pub async fn start(prepared: Prepared, store: Store, reporter: Reporter, options: Options) -> Result<Running, StartError> {
     let began = Instant::now();
-    let (present, engine) = (Present::of(&prepared), prepared.engine.clone());
+    let engine = prepared.engine.clone();
     let breaker = Arc::new(Breaker::default());
     let assembled = assemble(prepared, &store, &reporter, &breaker, &options).await?;
-    let before = assembled.before.clone();
+    let (before, present) = (assembled.before.clone(), assembled.present.clone());
     let shared = Arc::new(Shared::new(assembled.held.clone(), store, reporter.clone(), breaker));
     assembled.describe(&reporter, &options);
     let (restarts, next) = mpsc::channel(1);
     if let Some(live) = options.live.clone() {
         let (sender, orders) = mpsc::channel(reload::ORDERS_MAX);
         shared.take_orders(sender);
-        let reloader = Reloader::new(shared.clone(), live, engine, options.clone(), present, restarts);
+        let held = swaps::quarantined(&shared.store).await?;
+        let reloader = Reloader::new(shared.clone(), live, engine, options.clone(), present, held, restarts);
         tokio::spawn(reloader.run(orders));
     }
     let legs = supervise(shared.clone(), assembled, next, options);
@@ -175,15 +176,14 @@ pub(super) struct Assembled {
     before: Figures,
     /// Of each partition, as they were saved.
     figures: Vec<(u32, Figures)>,
-    plan: Pipeline,
-    stages: Vec<PreparedStage>,
+    present: Present,
     number: u64,
 }
 
 impl Assembled {
     fn describe(&self, reporter: &Reporter, options: &Options) {
         let charts = &self.held.deliver.generations.present().code.charts;
-        describe::pipeline(reporter, &self.plan, &self.stages, self.number, charts, options);
+        describe::pipeline(reporter, &self.present, self.number, charts, options);
         self.figures.iter().for_each(|(number, figures)| reporter.counted(*number, figures));
     }
 }
@@ -196,8 +196,10 @@ pub(super) async fn assemble(
     breaker: &Arc<Breaker>,
     options: &Options,
 ) -> Result<Assembled, StartError> {
+    let topic = topic::open(&prepared.plan.topic, &prepared.plan.name, store).await?;
+    let prepared = quarantine::keep_out(prepared, &*topic, store).await?;
+    let present = Present::of(&prepared);
     let Prepared { plan, stages, checked, engine, .. } = prepared;
-    let topic = topic::open(&plan.topic, &plan.name, store).await?;
     let mut sinks: Vec<Arc<dyn Sink>> = Vec::with_capacity(plan.sinks.len());
     for plan in &plan.sinks {
         sinks.push(sink::open(plan, store).await?.into());
@@ -212,7 +214,7 @@ pub(super) async fn assemble(
     let content = code::content(&parts, &bindings);
     let number = topic.claim_generation(&content).await?;
     let code = code::assemble(content, Stages::known(parts, contracts), &bindings, sinks).map_err(StartError::Chain)?;
-    let present = Generation::new(number, code);
+    let generation = Generation::new(number, code);
     let grants = plan.stages.iter().map(|stage| (stage.name.clone(), stage.grants.clone())).collect();
     let charts = bindings.charts.clone();
     let kept = Kept { engine, store: store.clone(), topic: topic.clone(), sinks: plan.sinks.clone(), charts, grants };
@@ -228,7 +230,7 @@ pub(super) async fn assemble(
     let columns = plan.sinks.iter().map(|sink| sink.columns.clone()).collect();
     let deliver = Arc::new(Deliver {
         topic: topic.clone(),
-        generations: Generations::new(present, Box::new(kept)),
+        generations: Generations::new(generation, Box::new(kept)),
         workers: Workers::start(cores, partitions)?,
         window: Window::default(),
         host: host_name(),
@@ -261,7 +263,7 @@ pub(super) async fn assemble(
     let details = details::all(&plan, &stages);
     let held = Held { deliver, source: ingest.is_some().then_some(handle), file, stages: details };
     let ingest = ingest.map(|ingest| (ingest, commands));
-    Ok(Assembled { held, ingest, before, figures, plan, stages, number })
+    Ok(Assembled { held, ingest, before, figures, present, number })
 }
 
 /// Runs legs until they end, and the next ones in their place where source, topic or sinks have changed.

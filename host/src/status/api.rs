@@ -117,7 +117,7 @@ pub fn start(
 
 #[derive(Clone)]
 pub(super) struct Shared {
-    view: View,
+    pub(super) view: View,
     pub(super) control: Arc<dyn Control>,
     logs: Logs,
     events: Events,

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 
 use super::api::{Page, Shared, answer};
 use super::guard::{self, problem};
-use super::swap::{Refusal, Swaps, Wish};
+use super::swap::{Receipt, Refusal, Swaps, Wish};
 
 pub(super) fn routes() -> Router<Shared> {
     Router::new()
@@ -30,7 +30,11 @@ fn swaps(shared: &Shared) -> Result<&dyn Swaps, Response> {
 
 async fn receipts(State(shared): State<Shared>, Query(page): Query<Page>) -> Response {
     match swaps(&shared) {
-        Ok(swaps) => answer(swaps.receipts(page.limit()).await),
+        Ok(swaps) => {
+            let showing = &shared.view.showing;
+            let seen = |receipts: Vec<Receipt>| receipts.into_iter().map(|receipt| showing.receipt(receipt)).collect::<Vec<_>>();
+            answer(swaps.receipts(page.limit()).await.map(seen))
+        }
         Err(refusal) => refusal,
     }
 }
@@ -44,7 +48,7 @@ async fn generations(State(shared): State<Shared>) -> Response {
 
 async fn shadow(State(shared): State<Shared>, Path(stage): Path<String>) -> Response {
     match swaps(&shared).map(|swaps| swaps.shadow(&stage)) {
-        Ok(Some(shadow)) => axum::Json(shadow).into_response(),
+        Ok(Some(shadow)) => axum::Json(shared.view.showing.shadow(shadow)).into_response(),
         Ok(None) => problem(StatusCode::NOT_FOUND, "nothing runs beside this stage"),
         Err(refusal) => refusal,
     }

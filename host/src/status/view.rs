@@ -1,6 +1,9 @@
 //! What may be seen: all of it, or, of a public page, what names nobody.
 
+use serde_json::{Value, json};
+
 use super::mask::{HIDDEN, Mask};
+use super::swap::{Receipt, Shadow};
 use super::{Reporter, Snapshot};
 
 /// What a person wants to be shown.
@@ -21,6 +24,27 @@ impl Showing {
     /// Whether a public page shows the field; any other page shows all.
     pub fn shows(&self, field: &str) -> bool {
         self.public.as_ref().is_none_or(|fields| fields.iter().any(|shown| shown == field))
+    }
+
+    /// A receipt as it may be seen: reasons may name values of records, diagnostics quote the pipeline file.
+    pub fn receipt(&self, receipt: Receipt) -> Receipt {
+        if !self.is_public() {
+            return receipt;
+        }
+        let reason = receipt.reason.map(|_| HIDDEN.to_owned());
+        Receipt { reason, diagnostics: bare(&receipt.diagnostics), ..receipt }
+    }
+
+    /// What runs beside a stage as it may be seen.
+    pub fn shadow(&self, mut shadow: Shadow) -> Shadow {
+        shadow.examples.retain(|example| self.shows(&example.field));
+        for example in &mut shadow.examples {
+            let hidden = if example.field == "@message" { !self.mask.is_empty() } else { self.mask.hides(&example.field) };
+            if hidden {
+                (example.old, example.new) = (HIDDEN.into(), HIDDEN.into());
+            }
+        }
+        shadow
     }
 }
 
@@ -70,11 +94,21 @@ impl View {
         for stage in &mut snapshot.stages {
             stage.last_error = None;
             stage.plugin.clear();
+            if let Some(candidate) = &mut stage.candidate {
+                candidate.reason = candidate.reason.take().map(|_| HIDDEN.to_owned());
+            }
         }
+        snapshot.file.path.clear();
+        snapshot.file.diagnostics = bare(&snapshot.file.diagnostics);
         for sink in &mut snapshot.sinks {
             sink.last_error = None;
             sink.at = sink.at.split([' ', ':']).next().unwrap_or_default().to_owned();
         }
         snapshot.topic.at = snapshot.topic.at.split(':').next().unwrap_or_default().to_owned();
     }
+}
+
+/// Diagnostics without what they say of the pipeline file.
+fn bare(diagnostics: &[Value]) -> Vec<Value> {
+    diagnostics.iter().map(|found| json!({ "code": found["code"], "severity": found["severity"], "message": HIDDEN })).collect()
 }

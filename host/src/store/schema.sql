@@ -118,6 +118,12 @@ CREATE TABLE swaps (
     receipt         TEXT NOT NULL
 );
 
+-- Stages as they must not come back by themselves, oldest first: JSON of a generation's stage.
+CREATE TABLE quarantine (
+    id              INTEGER PRIMARY KEY,
+    stage           TEXT NOT NULL
+);
+
 -- Result tables: the view's name, and all columns that the stored table has (JSON), see sink/embedded/table.rs.
 CREATE TABLE tables (
     name            TEXT PRIMARY KEY,

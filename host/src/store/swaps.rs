@@ -1,9 +1,10 @@
-//! Receipts of swaps, the last thousands of them.
+//! Receipts of swaps, the last thousands of them; and what a swap must not bring back.
 
 use rusqlite::params;
 
 use super::{Error, Store, log};
 use crate::status::swap::Receipt;
+use crate::topic::GenerationStage;
 
 const RECEIPTS_KEPT: i64 = 10_000;
 
@@ -28,6 +29,31 @@ pub async fn latest(store: &Store, limit: usize) -> Result<Vec<Receipt>, Error> 
         let texts = statement.query_map([i64::try_from(limit).unwrap_or(i64::MAX)], |row| row.get::<_, String>(0))?;
         texts
             .map(|text| serde_json::from_str(&text?).map_err(|error| Error::Sqlite(format!("read a receipt: {error}"))))
+            .collect()
+    };
+    store.read(read).await
+}
+
+/// Replaces what is in quarantine, oldest first.
+pub async fn quarantine(store: &Store, stages: &[GenerationStage]) -> Result<(), Error> {
+    let texts: Result<Vec<String>, _> = stages.iter().map(serde_json::to_string).collect();
+    let texts = texts.map_err(|error| Error::Sqlite(format!("write the quarantine: {error}")))?;
+    let write = move |connection: &rusqlite::Connection| {
+        connection.prepare_cached("DELETE FROM quarantine")?.execute([])?;
+        let mut insert = connection.prepare_cached("INSERT INTO quarantine (stage) VALUES (?1)")?;
+        texts.iter().try_for_each(|text| insert.execute([text]).map(drop))?;
+        Ok(())
+    };
+    store.write_returning(write).await
+}
+
+/// Oldest first.
+pub async fn quarantined(store: &Store) -> Result<Vec<GenerationStage>, Error> {
+    let read = |connection: &rusqlite::Connection| {
+        let mut statement = connection.prepare_cached("SELECT stage FROM quarantine ORDER BY id")?;
+        let texts = statement.query_map([], |row| row.get::<_, String>(0))?;
+        texts
+            .map(|text| serde_json::from_str(&text?).map_err(|error| Error::Sqlite(format!("read the quarantine: {error}"))))
             .collect()
     };
     store.read(read).await

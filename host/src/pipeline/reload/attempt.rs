@@ -54,7 +54,8 @@ impl Reloader {
                     self.again |= chosen.len() < new.len();
                     if !wrong.is_empty() {
                         let refused = self.attempt(&attempt.receipt.who);
-                        self.refuse_found(refused, &stages, &wrong).await;
+                        let useless = stages.iter().filter(|(_, found)| matches!(found, Found::Wrong(..)));
+                        self.refuse_found(refused, useless, &wrong).await;
                     }
                     return self.enter(attempt, candidate, &chosen).await;
                 }
@@ -204,6 +205,7 @@ impl Reloader {
             self.good = self.present.clone();
         }
         self.present = candidate.present;
+        self.release().await;
         self.refused = None;
         self.tried.clear();
         if self.pending.take().is_some() {
@@ -277,7 +279,7 @@ impl Reloader {
     }
 }
 
-pub(super) fn plan_of<'a>(loaded: &'a Loaded, stage: &str) -> Option<&'a StagePlan> {
+fn plan_of<'a>(loaded: &'a Loaded, stage: &str) -> Option<&'a StagePlan> {
     loaded.pipeline.stages.iter().find(|known| known.name == stage)
 }
 

@@ -77,7 +77,7 @@ pub(super) struct Reloader {
     /// The last one that the breaker has let pass.
     good: Present,
     pending: Option<Pending>,
-    /// Taken back or discarded: not tried again until it changes.
+    /// Taken back or discarded: not tried again until it changes. Kept in the store.
     held: Vec<GenerationStage>,
     held_chains: Vec<Vec<GenerationStage>>,
     /// What was refused last, so that it is told once; and plugins that were compiled for it.
@@ -97,6 +97,7 @@ impl Reloader {
         engine: Engine,
         options: Options,
         present: Present,
+        held: Vec<GenerationStage>,
         restarts: mpsc::Sender<Restart>,
     ) -> Reloader {
         let watch = match live.watching {
@@ -119,13 +120,14 @@ impl Reloader {
             good: present.clone(),
             present,
             pending: None,
-            held: Vec::new(),
+            // What lies there is told, also where nothing is watched.
+            again: !held.is_empty(),
+            held,
             held_chains: Vec::new(),
             refused: None,
             tried: Vec::new(),
             builds: JoinSet::new(),
             building: HashMap::new(),
-            again: false,
         };
         reloader.watch_files(None);
         let path = reloader.present.plan.file.display().to_string();
@@ -277,6 +279,7 @@ impl Reloader {
         if force {
             self.held.clear();
             self.held_chains.clear();
+            self.keep_held().await;
         }
         self.watch_files(Some(&loaded));
         match difference(&self.present.plan, &loaded.pipeline) {

@@ -75,7 +75,12 @@ impl Reloader {
         }
     }
 
-    pub(super) async fn refuse_found(&mut self, attempt: Attempt, stages: &[(String, Found)], found: &[Diagnostic]) -> Receipt {
+    pub(super) async fn refuse_found(
+        &mut self,
+        attempt: Attempt,
+        stages: impl IntoIterator<Item = &(String, Found)>,
+        found: &[Diagnostic],
+    ) -> Receipt {
         self.show_file(found);
         let mut changes = Vec::new();
         for (name, stage) in stages {

@@ -1,18 +1,17 @@
 //! What a person, the breaker or the code beside the stream asks for.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use super::attempt::{plan_of, rule};
+use super::attempt::rule;
 use super::receipt::Attempt;
 use super::{Pending, Reloader};
-use crate::config::plan::StagePlan;
 use crate::pipeline::breaker::Trip;
 use crate::pipeline::candidate::{Candidate, Present, changes, summary};
-use crate::pipeline::prepare::{PreparedStage, start_stage};
+use crate::pipeline::prepare::{PreparedStage, recall_stage};
 use crate::pipeline::swap::Trust;
 use crate::status::swap::{Outcome, Receipt, Refusal, Wish};
-use crate::store::components;
+use crate::store::{components, swaps};
+use crate::topic::GenerationStage;
 
 /// What was taken back or discarded and is not tried again as it was.
 const HELD_MAX: usize = 100;
@@ -47,6 +46,7 @@ impl Reloader {
                     }
                 }
                 self.again = true;
+                self.keep_held().await;
                 let attempt = self.attempt(who);
                 let receipt = Receipt { changes: pending.changes, ..attempt.receipt };
                 Ok(self.finish(Attempt { receipt, ..attempt }, Outcome::Discarded).await)
@@ -78,18 +78,9 @@ impl Reloader {
         let bytes = bytes.ok_or_else(|| conflict(format!("the store has the component of generation {number} no more")))?;
         let attempt = self.attempt(who);
         let loaded = self.present.loaded();
-        let started = {
-            let (engine, loaded, path, plan) =
-                (self.engine.clone(), loaded.clone(), present.path.clone(), plan_of(&loaded, stage).cloned());
-            let starting = move || {
-                let plan = plan.ok_or_else(|| "it is not in the pipeline file".to_owned())?;
-                let plan = StagePlan { settings: wanted.settings, limits: wanted.limits, ..plan };
-                let plugin = engine.load(&bytes).map_err(|error| error.to_string())?;
-                start_stage(&loaded, &plan, Arc::new(plugin), path, bytes.into()).map_err(|diagnostic| diagnostic.message)
-            };
-            let started = tokio::task::spawn_blocking(starting).await;
-            started.unwrap_or_else(|error| Err(error.to_string()))
-        };
+        let (engine, known) = (self.engine.clone(), loaded.clone());
+        let starting = move || recall_stage(&known, wanted, bytes, present.path, &engine);
+        let started = tokio::task::spawn_blocking(starting).await.unwrap_or_else(|error| Err(error.to_string()));
         let replacement = started.map_err(conflict)?;
         let mut stages = self.present.stages.clone();
         stages.iter_mut().filter(|known| known.name() == stage).for_each(|known| *known = replacement.clone());
@@ -106,7 +97,7 @@ impl Reloader {
         let receipt = self.bring(attempt, candidate, changes, trust, Outcome::RolledBack).await;
         if receipt.outcome == Outcome::RolledBack {
             let now = std::mem::replace(&mut self.present, replaced);
-            self.hold(&now);
+            self.hold(&now).await;
             self.present = now;
         }
         Ok(receipt)
@@ -126,7 +117,7 @@ impl Reloader {
         }
         let deliver = self.shared.deliver();
         let good = self.good.clone();
-        self.hold(&good);
+        self.hold(&good).await;
         loop {
             let attempt = self.attempt("breaker");
             let (loaded, sinks) = (good.loaded(), deliver.generations.present().code.sinks.clone());
@@ -154,7 +145,7 @@ impl Reloader {
     }
 
     /// What runs now is not tried again in these stages until it changes.
-    pub(super) fn hold(&mut self, instead: &Present) {
+    pub(super) async fn hold(&mut self, instead: &Present) {
         for stage in &self.present.stages {
             let kept = stage.kept();
             if instead.stage(stage.name()).is_none_or(|other| other.kept() != kept) {
@@ -166,5 +157,24 @@ impl Reloader {
         self.held.drain(..excess(self.held.len()));
         self.held_chains.drain(..excess(self.held_chains.len()));
         self.again = true;
+        self.keep_held().await;
+    }
+
+    /// What is in force by somebody's wish is held no more.
+    pub(super) async fn release(&mut self) {
+        let kept: Vec<GenerationStage> = self.present.stages.iter().map(PreparedStage::kept).collect();
+        self.held_chains.retain(|chain| *chain != kept);
+        let held = self.held.len();
+        self.held.retain(|held| !kept.contains(held));
+        if self.held.len() != held {
+            self.keep_held().await;
+        }
+    }
+
+    /// Over a restart too.
+    pub(super) async fn keep_held(&self) {
+        if let Err(error) = swaps::quarantine(&self.shared.store, &self.held).await {
+            tracing::warn!(%error, "keep the quarantine");
+        }
     }
 }
