@@ -4,12 +4,24 @@ use super::prepare::{Prepared, PreparedStage, fit, recall_stage};
 use super::start::StartError;
 use crate::config::Loaded;
 use crate::config::diagnostic::Diagnostic;
-use crate::store::{Store, components, swaps};
+use crate::store::{self, Store, components, swaps};
 use crate::topic::{GenerationContent, GenerationStage, Topic};
+
+/// What must not come back by itself, oldest first.
+pub(super) async fn held(store: &Store) -> Result<Vec<GenerationStage>, StartError> {
+    let read =
+        |text: &String| serde_json::from_str(text).map_err(|error| store::Error::Sqlite(format!("read the quarantine: {error}")));
+    Ok(swaps::quarantined(store).await?.iter().map(read).collect::<Result<_, _>>()?)
+}
+
+pub(super) async fn hold(store: &Store, held: &[GenerationStage]) -> Result<(), store::Error> {
+    let text = |stage| serde_json::to_string(stage).expect("a stage has text keys and plain values");
+    swaps::quarantine(store, held.iter().map(text).collect()).await
+}
 
 /// Puts what served before in the place of what is in quarantine. Where nothing did, or it does not fit any more, the files win.
 pub(super) async fn keep_out(mut prepared: Prepared, topic: &dyn Topic, store: &Store) -> Result<Prepared, StartError> {
-    let held = swaps::quarantined(store).await?;
+    let held = held(store).await?;
     if !prepared.stages.iter().any(|stage| held.contains(&stage.kept())) {
         return Ok(prepared);
     }

@@ -31,7 +31,7 @@ use crate::sink::{self, Sink};
 use crate::source;
 use crate::status::Reporter;
 use crate::status::swap::Receipt;
-use crate::store::{self, Store, components, swaps};
+use crate::store::{self, Store, components};
 use crate::topic::{self, Figures, Topic, Window};
 use crate::transform::{Stage, Stages};
 
@@ -153,7 +153,7 @@ pub async fn start(prepared: Prepared, store: Store, reporter: Reporter, options
     if let Some(live) = options.live.clone() {
         let (sender, orders) = mpsc::channel(reload::ORDERS_MAX);
         shared.take_orders(sender);
-        let held = swaps::quarantined(&shared.store).await?;
+        let held = quarantine::held(&shared.store).await?;
         let reloader = Reloader::new(shared.clone(), live, engine, options.clone(), present, held, restarts);
         tokio::spawn(reloader.run(orders));
     }

@@ -4,7 +4,6 @@ use rusqlite::params;
 
 use super::{Error, Store, log};
 use crate::status::swap::Receipt;
-use crate::topic::GenerationStage;
 
 const RECEIPTS_KEPT: i64 = 10_000;
 
@@ -34,27 +33,22 @@ pub async fn latest(store: &Store, limit: usize) -> Result<Vec<Receipt>, Error> 
     store.read(read).await
 }
 
-/// Replaces what is in quarantine, oldest first.
-pub async fn quarantine(store: &Store, stages: &[GenerationStage]) -> Result<(), Error> {
-    let texts: Result<Vec<String>, _> = stages.iter().map(serde_json::to_string).collect();
-    let texts = texts.map_err(|error| Error::Sqlite(format!("write the quarantine: {error}")))?;
+/// Replaces what is in quarantine: JSON of stages, oldest first.
+pub async fn quarantine(store: &Store, stages: Vec<String>) -> Result<(), Error> {
     let write = move |connection: &rusqlite::Connection| {
         connection.prepare_cached("DELETE FROM quarantine")?.execute([])?;
         let mut insert = connection.prepare_cached("INSERT INTO quarantine (stage) VALUES (?1)")?;
-        texts.iter().try_for_each(|text| insert.execute([text]).map(drop))?;
+        stages.iter().try_for_each(|stage| insert.execute([stage]).map(drop))?;
         Ok(())
     };
     store.write_returning(write).await
 }
 
 /// Oldest first.
-pub async fn quarantined(store: &Store) -> Result<Vec<GenerationStage>, Error> {
+pub async fn quarantined(store: &Store) -> Result<Vec<String>, Error> {
     let read = |connection: &rusqlite::Connection| {
         let mut statement = connection.prepare_cached("SELECT stage FROM quarantine ORDER BY id")?;
-        let texts = statement.query_map([], |row| row.get::<_, String>(0))?;
-        texts
-            .map(|text| serde_json::from_str(&text?).map_err(|error| Error::Sqlite(format!("read the quarantine: {error}"))))
-            .collect()
+        Ok(statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?)
     };
     store.read(read).await
 }

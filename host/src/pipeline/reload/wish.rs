@@ -8,9 +8,10 @@ use super::{Pending, Reloader};
 use crate::pipeline::breaker::Trip;
 use crate::pipeline::candidate::{Candidate, Present, changes, summary};
 use crate::pipeline::prepare::{PreparedStage, recall_stage};
+use crate::pipeline::quarantine;
 use crate::pipeline::swap::Trust;
 use crate::status::swap::{Outcome, Receipt, Refusal, Wish};
-use crate::store::{components, swaps};
+use crate::store::components;
 use crate::topic::GenerationStage;
 
 /// What was taken back or discarded and is not tried again as it was.
@@ -173,7 +174,7 @@ impl Reloader {
 
     /// Over a restart too.
     pub(super) async fn keep_held(&self) {
-        if let Err(error) = swaps::quarantine(&self.shared.store, &self.held).await {
+        if let Err(error) = quarantine::hold(&self.shared.store, &self.held).await {
             tracing::warn!(%error, "keep the quarantine");
         }
     }
