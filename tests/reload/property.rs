@@ -35,6 +35,8 @@ const POINTS: [&str; 10] = [
 enum Step {
     /// Another build is renamed into place.
     Swap(u8),
+    /// The same, and it serves before anything else happens.
+    Serve(u8),
     /// So much of a build is written in place: bytes of 256.
     Prefix(u8, u8),
     /// What is no plugin at all.
@@ -58,7 +60,8 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        6 => (0u8..6).prop_map(Step::Swap),
+        3 => (0u8..6).prop_map(Step::Swap),
+        5 => (0u8..6).prop_map(Step::Serve),
         2 => (0u8..6, any::<u8>()).prop_map(|(mark, part)| Step::Prefix(mark, part)),
         1 => Just(Step::Rubbish),
         2 => (16u8..64).prop_map(Step::Limits),
@@ -106,6 +109,12 @@ impl World {
         self.write_file(&self.text.replace(plugin, &format!("{plugin}limits = {{ memory = \"{mebibytes} MiB\" }}\n")));
     }
 
+    fn mend_file(&self) {
+        if !fs::read_to_string(&self.scene.pipeline.file).unwrap().contains("partitions = 3") {
+            self.set_limits(32);
+        }
+    }
+
     /// Starts a host if none runs. What lies there must be whole then, or it would not start, rightly.
     fn start(&mut self, kill_at: Option<(&str, u8)>) {
         if self.host.is_some() {
@@ -115,9 +124,7 @@ impl World {
         if !self.scene.marks.knows(&component) {
             self.scene.swap("v000");
         }
-        if !fs::read_to_string(&self.scene.pipeline.file).unwrap().contains("partitions = 3") {
-            self.set_limits(32);
-        }
+        self.mend_file();
         let mut pipeline = self.scene.pipeline.clone();
         if let Some((point, nth)) = kill_at {
             pipeline = pipeline.env("TIDEMILL_CRASH_AT", &format!("{point}:{nth}"));
@@ -147,6 +154,15 @@ impl World {
     fn take(&mut self, step: &Step) {
         match step {
             Step::Swap(mark) => self.scene.swap(&World::mark(*mark)),
+            Step::Serve(mark) => {
+                self.start(None);
+                self.mend_file();
+                self.scene.swap(&World::mark(*mark));
+                let digest = self.scene.marks.digest(&World::mark(*mark));
+                let host = self.host.as_ref().expect("it was started");
+                let serves = || (host.status()["stages"][0]["digest"] == digest.as_str()).then_some(());
+                wait_for(&format!("{} to serve:\n{}", World::mark(*mark), host.log()), serves);
+            }
             Step::Prefix(mark, part) => {
                 let bytes = self.scene.marks.component(&World::mark(*mark));
                 fs::write(self.component(), &bytes[..bytes.len() * usize::from(*part) / 256]).unwrap();
@@ -194,9 +210,13 @@ fn run(case: &str, steps: &[Step]) {
     world.start(None);
     world.stop();
     finish(&world.scene);
-    let refused = world.scene.pipeline.ask(&["receipts"], &["--limit", "1000"]).ok();
-    let receipts = refused.result()["receipts"].as_array().map_or(0, Vec::len);
-    println!("{} steps, {} generations, {receipts} receipts", steps.len(), world.scene.store().generations().len());
+    let told = world.scene.pipeline.ask(&["receipts"], &["--limit", "1000"]).ok();
+    let count = |outcome: &str| {
+        told.result()["receipts"].as_array().map_or(0, |all| all.iter().filter(|receipt| receipt["outcome"] == outcome).count())
+    };
+    let (applied, refused) = (count("applied"), count("refused"));
+    let generations = world.scene.store().generations().len();
+    println!("{} steps, {generations} generations, {applied} live swaps, {refused} refused", steps.len());
 }
 
 fn holds(case: &str, cases: u32) {
