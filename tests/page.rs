@@ -30,3 +30,5 @@ mod plugins;
 mod runs;
 #[path = "page/safety.rs"]
 mod safety;
+#[path = "page/swapped.rs"]
+mod swapped;

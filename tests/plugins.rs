@@ -1,5 +1,7 @@
 //! Plugins: the engine and its limits, the cache of compiled code, what is not a plugin, and every language on the same cases.
 
+#[path = "support/cuts.rs"]
+mod cuts;
 mod plugins {
     pub mod build;
     pub mod cache;

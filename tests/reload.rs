@@ -2,10 +2,14 @@
 
 #[path = "reload/broken.rs"]
 mod broken;
+#[path = "support/cuts.rs"]
+mod cuts;
 #[path = "reload/file.rs"]
 mod file;
 #[path = "reload/judged.rs"]
 mod judged;
+#[path = "reload/prefixes.rs"]
+mod prefixes;
 #[path = "reload/property.rs"]
 mod property;
 #[path = "reload/scene.rs"]

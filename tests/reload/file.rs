@@ -1,7 +1,9 @@
 //! The pipeline file is live too, and files are followed without being watched where somebody asks.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
+use rusqlite::types::Value as Cell;
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -92,10 +94,39 @@ fn sinks_and_source_are_restarted_in_place() {
     live.flows(200);
     assert_eq!((live.host.pid(), live.status()["state"].clone()), (process, Value::from("running")));
     let rows = live.scene.store().rows("SELECT what FROM \"jobs.done\" ORDER BY number DESC LIMIT 1");
-    assert_eq!(rows[0]["what"], rusqlite::types::Value::Text("keep".to_owned()));
+    assert_eq!(rows[0]["what"], Cell::Text("keep".to_owned()));
     live.edit("mark = \"mark\"\nwhat = \"do\"\n", "mark = \"mark\"\n");
     live.receipt("restarted", 2);
     live.finish();
+}
+
+#[test]
+fn a_sink_with_receipts_names_the_generation_of_every_row() {
+    let table = "table = \"jobs.done\"\n";
+    let mut live = Live::with(TABLE, jobs::lines(4_000), table, &format!("{table}receipts = true\n"));
+    for mark in ["aaaa", "bbbb", "cccc"] {
+        live.flows(200);
+        live.swap(mark);
+    }
+    live.flows(200);
+    let Live { scene, mut host, .. } = live;
+    host.terminate();
+    assert!(host.wait().success());
+    scene.pipeline.clone().set("source.every=0s").set("source.records-per-poll=1000").run_until_idle().ok();
+    assert_eq!(scene.pipeline.verify(), Vec::<String>::new());
+    let store = scene.store();
+    let marks: BTreeMap<u64, String> = store
+        .generations()
+        .into_iter()
+        .map(|(number, content)| (number, scene.marks.name(content["stages"][0]["digest"].as_str().unwrap()).to_owned()))
+        .collect();
+    let mut seen = BTreeSet::new();
+    for row in store.rows("SELECT mark, generation FROM \"jobs.done\"") {
+        let (Cell::Text(mark), Cell::Integer(generation)) = (&row["mark"], &row["generation"]) else { panic!("{row:?}") };
+        assert_eq!(marks.get(&(*generation as u64)), Some(mark), "generation {generation}");
+        seen.insert(*generation);
+    }
+    assert!(seen.len() >= 4, "rows of each generation: {seen:?}");
 }
 
 #[test]

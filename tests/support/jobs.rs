@@ -98,6 +98,11 @@ impl Marks {
         digest.clone()
     }
 
+    /// The mark that the component with a digest leaves.
+    pub fn name(&self, digest: &str) -> &str {
+        self.0.get(digest).map_or("no such digest", String::as_str)
+    }
+
     /// The bytes of the component with this mark, and its digest, noted for the comparison in the end.
     pub fn component(&mut self, mark: &str) -> Vec<u8> {
         static BUILT: LazyLock<Vec<u8>> =
@@ -129,7 +134,7 @@ impl Marks {
     }
 
     fn of(&self, content: &Value, stage: &str) -> &str {
-        digest_of(content, stage).and_then(|digest| self.0.get(digest)).map_or("no such digest", String::as_str)
+        digest_of(content, stage).map_or("no such digest", |digest| self.name(digest))
     }
 }
 

@@ -112,7 +112,8 @@ fn neighbours(plugin: &Arc<Plugin>, time: Duration) -> Result<(Spread, Spread), 
     let (plan, stages) = stage(plugin, Limits { batch_time: STOPPED_AFTER, ..Limits::default() })?;
     let content = GenerationContent { stages: Vec::new(), bindings: serde_json::Value::Null };
     let (plan, stages) = (Arc::new(plan), Arc::new(stages));
-    let generation = Arc::new(Generation::new(1, Code { content, plan, stages, sinks: Vec::new(), charts: Arc::default() }));
+    let generation =
+        Arc::new(Generation::new(1, Code { content, plan, stages, sinks: Vec::new(), charts: Arc::default(), stamped: false }));
     // One lane for both.
     let workers = Workers::start(1, 4).map_err(|error| error.to_string())?;
     let decide = async |partition: u32, tasks: &[&str]| {

@@ -34,6 +34,7 @@ pub const SHADOW_RECORDS: u32 = 1_000;
 pub const ROLL_BACK_WHEN: &str = "5% of 200";
 pub const TIMES_SLOWER: u32 = 10;
 pub const CREATE: bool = true;
+pub const RECEIPTS: bool = false;
 pub const CONSISTENCY: &str = "local-quorum";
 pub const IN_FLIGHT: u32 = 256;
 pub const REPLICATION: u32 = 1;

@@ -309,6 +309,9 @@ pub struct SinkFile {
     pub create: Option<Written<bool>>,
     /// Tables: a row is gone so long after its record's time; what remains of it is written, and a record that is older is dropped.
     pub ttl: Option<Written<HumanDuration>>,
+    /// Tables: a further column, `generation` (bigint), names the generation that decided the row, as the receipts of swaps do.
+    #[schemars(extend("default" = defaults::RECEIPTS))]
+    pub receipts: Option<Written<bool>>,
     /// Cassandra: the user. A secret is `{ env = "NAME" }` or `{ file = "path" }`.
     pub username: Option<Written<TextOrSecret>>,
     /// Cassandra: the password. A secret is `{ env = "NAME" }` or `{ file = "path" }`.

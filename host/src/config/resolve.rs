@@ -13,7 +13,10 @@ use super::plan::*;
 use super::units;
 use super::variables::Lookup;
 use super::written::Written;
-use crate::record::OwnField;
+use crate::record::{GENERATION, OwnField};
+
+/// What `receipts` of a sink adds.
+const RECEIPTS_COLUMN: &str = "generation";
 
 /// Resolves a file whose shape was checked; what is wrong is added to `found`.
 pub struct Resolver<'t> {
@@ -180,7 +183,7 @@ impl Resolver<'_> {
         let ttl = self.ttl(sink.ttl.as_ref());
         let cluster = self.cluster(&sink);
         let columns_span = sink.columns.as_ref().map_or(span.clone(), |columns| columns.span.clone());
-        let columns = sink.columns.map(|columns| self.columns(columns.value.0)).unwrap_or_default();
+        let mut columns = sink.columns.map(|columns| self.columns(columns.value.0)).unwrap_or_default();
         let columns_known = !self.removed.iter().any(|path| path.starts_with(&format!("sink.{index}.columns")));
         if !takes_columns && !columns.is_empty() {
             let message = "`columns` are not used by a sink that writes whole records";
@@ -205,6 +208,14 @@ impl Resolver<'_> {
                 first.cql.name()
             );
             self.error(code::NO_PARTITION_KEY, format!("no column of sink `{name}` is the partition key"), &columns_span, way);
+        }
+        if let Some(receipts) = sink.receipts.filter(|receipts| receipts.value && is_table && !columns.is_empty()) {
+            if columns.iter().any(|column| column.column == RECEIPTS_COLUMN) {
+                let message = format!("sink `{name}` has a column `{RECEIPTS_COLUMN}`, which `receipts` adds");
+                self.error(code::KEYS_CONFLICT, message, &receipts.span, "give the column another name, or remove `receipts`");
+            }
+            let (column, field) = (RECEIPTS_COLUMN.to_owned(), GENERATION.to_owned());
+            columns.push(SinkColumn { column, field, cql: CqlType::BigInt, key: None });
         }
         let at = match at {
             Some(SinkAt::Embedded) | None => SinkAddress::Embedded { table },

@@ -18,6 +18,7 @@ impl Resolver<'_> {
     pub(super) fn only_for_tables(&mut self, sink: &SinkFile) {
         let written = [
             ("ttl", sink.ttl.as_ref().map(|key| &key.span)),
+            ("receipts", sink.receipts.as_ref().filter(|receipts| receipts.value).map(|key| &key.span)),
             ("username", sink.username.as_ref().map(|key| &key.span)),
             ("password", sink.password.as_ref().map(|key| &key.span)),
             ("consistency", sink.consistency.as_ref().map(|key| &key.span)),

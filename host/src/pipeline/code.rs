@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::check::Checked;
 use crate::config::plan::{ChartPlan, NullValue, Pipeline, SinkColumn};
-use crate::record::Field;
+use crate::record::{Column, Field, GENERATION, Values};
 use crate::sink::Sink;
 use crate::topic::{GenerationContent, GenerationStage};
-use crate::transform::{Chain, ChainPlan, Error, Stage, StageFactory, Stages};
+use crate::transform::{Chain, ChainPlan, Error, Stage, StageFactory, Stages, Transformed};
 
 /// All that decides a record, but for its number.
 #[derive(Clone)]
@@ -22,6 +22,8 @@ pub struct Code {
     pub sinks: Vec<Arc<dyn Sink>>,
     /// What is counted of the rows.
     pub charts: Arc<Vec<ChartPlan>>,
+    /// A sink writes the generation beside each row.
+    pub stamped: bool,
 }
 
 impl Code {
@@ -51,6 +53,17 @@ impl Bindings {
         let charts = Arc::new(checked.charts.clone());
         Bindings { null_value: plan.topic.null_value, fields: checked.sink_fields.clone(), sinks, charts }
     }
+
+    /// Whether a sink writes the generation beside each row.
+    pub fn name_generation(&self) -> bool {
+        self.sinks.values().flatten().any(|column| column.field == GENERATION)
+    }
+}
+
+/// Puts the generation beside each row, for sinks that write it.
+pub fn stamp(transformed: &mut Transformed, generation: u64) {
+    let numbers = vec![generation as i64; transformed.origins.len()];
+    transformed.columns.set(GENERATION, Column { values: Values::Ints(numbers), nulls: Vec::new() });
 }
 
 pub(super) fn stage_content(stage: &Stage) -> GenerationStage {
@@ -79,5 +92,6 @@ pub fn assemble(
     // An older generation may not know a chart's field, or know it as another kind: it is run as it was, and counts none.
     let plan = plan(&bindings.fields.iter().chain(charted).cloned().collect::<Vec<_>>()).or_else(|_| plan(&bindings.fields));
     let plan = Arc::new(plan.map_err(|error| error.to_string())?);
-    Ok(Code { content, plan, stages: Arc::new(stages), sinks, charts: bindings.charts.clone() })
+    let (charts, stamped) = (bindings.charts.clone(), bindings.name_generation());
+    Ok(Code { content, plan, stages: Arc::new(stages), sinks, charts, stamped })
 }

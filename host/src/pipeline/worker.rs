@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::charts;
+use super::code;
 use super::generation::Generation;
 use super::lane::{Lane, Work};
 use super::states::States;
@@ -257,6 +258,9 @@ fn bind(
     generation: Arc<Generation>,
     began: Instant,
 ) -> Result<Decided, Failure> {
+    if generation.code.stamped {
+        code::stamp(&mut transformed, boundary.generation);
+    }
     let bound = loop {
         let write_times: Vec<i64> =
             transformed.origins.iter().map(|record| boundary.write_time(batch.offsets()[*record as usize])).collect();

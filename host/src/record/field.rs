@@ -69,6 +69,9 @@ pub struct Contract {
     pub writes: Vec<Field>,
 }
 
+/// Feeds the column of a sink that has `receipts = true`: the generation that decided the row. No stage can read it.
+pub const GENERATION: &str = "@generation";
+
 /// The fields that belong to the record and not to its payload.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum OwnField {

@@ -13,7 +13,7 @@ mod text;
 
 pub use batch::{Batch, Header, Message, Place, RecordRef};
 pub use column::{Buffer, Column, Columns, Values};
-pub use field::{Contract, Field, Kind, OwnField};
+pub use field::{Contract, Field, GENERATION, Kind, OwnField};
 pub use outcome::{Rejection, RowOutcome};
 pub use sample::{Sample, Step};
 pub use text::escape;

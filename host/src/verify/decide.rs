@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::evidence::{Error, Topic};
 use crate::config::plan::{PluginPath, SinkAddress, SinkPlan, StagePlan};
 use crate::pipeline::Bindings;
+use crate::pipeline::code::stamp;
 use crate::plugin::{Engine, InstanceConfig, States, component_path};
 use crate::record::{Batch, RowOutcome};
 use crate::sink::{Emitted, Rows, bind};
@@ -150,6 +151,9 @@ impl Code {
         boundary: &Boundary,
         batch: &Batch,
     ) -> Result<Decided, String> {
+        if self.bindings.name_generation() {
+            stamp(&mut transformed, boundary.generation);
+        }
         loop {
             let write_times: Vec<i64> =
                 transformed.origins.iter().map(|record| boundary.write_time(batch.offsets()[*record as usize])).collect();

@@ -4,7 +4,7 @@ use super::{Chain, Presence, Reader, Source, Station, inside, reads_own};
 use crate::config::code;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::plan::{CqlType, KeyRole, NullValue, SinkAddress, SinkColumn, SinkPlan, StageContract, TopicAddress};
-use crate::record::{Field, Kind};
+use crate::record::{Field, GENERATION, Kind};
 
 impl Chain<'_> {
     pub(super) fn sinks(&mut self) {
@@ -15,7 +15,7 @@ impl Chain<'_> {
                 }
                 continue;
             }
-            for column in &sink.columns {
+            for column in sink.columns.iter().filter(|column| column.field != GENERATION) {
                 self.column(index, sink, column);
             }
         }

@@ -61,7 +61,7 @@ export function diagnostics(all) {
 }
 
 const drawFile = memo((file) => {
-  const wrong = file?.diagnostics || [];
+  const wrong = (file?.diagnostics || []).filter((one) => one.severity !== "warning");
   nodes.file.hidden = !wrong.length;
   nodes.file.replaceChildren(...(wrong.length ? [h("p", { class: "note bad" }, `${file.path} as it is saved now cannot run; what was saved before goes on.`), ...diagnostics(wrong)] : []));
 });
@@ -107,6 +107,7 @@ class Card {
     this.drawUse = memo((used, most) => this.use.replaceChildren(meter("memory", used, most, bytes)));
     this.drawBody = memo((stage) => this.fill(stage));
     this.drawShadow = memo((shadow) => this.fillShadow(shadow));
+    this.drawChoices = memo((state) => this.fillChoices(state));
   }
 
   draw(stage, shadow) {
@@ -126,12 +127,20 @@ class Card {
     if (!candidate) return;
     const busy = candidate.state === "compiling" || candidate.state === "building";
     const says = busy ? `The new build is ${candidate.state}, ${millis(Math.max(0, at - candidate["since-ms"]))} so far; generation ${stage.generation} goes on.` : `The latest build${candidate.digest ? ` (${candidate.digest.slice(0, 12)})` : ""} is ${candidate.state === "shadow" ? "running beside the old code" : candidate.state}, since ${moment(candidate["since-ms"])}; generation ${stage.generation} goes on.`;
-    if (!this.candidate.children.length) this.candidate.append(h("p", {}), h("pre", { class: "error" }));
+    if (!this.candidate.children.length) this.candidate.append(h("p", {}), h("pre", { class: "error" }), h("div", { class: "row" }));
     const [line, reason] = this.candidate.children;
     set(line, says);
     reason.hidden = !candidate.reason;
     set(reason, visible(candidate.reason || ""));
     mark(this.candidate, "data-tone", STATES[candidate.state]);
+    this.drawChoices(candidate.state);
+  }
+
+  /** What a person may do about the latest build; of one that runs beside, the comparison has the buttons. */
+  fillChoices(state) {
+    const waiting = [button("Discard", "bin", () => this.ask("discard"), { kind: "harm" }), button("Promote", "ok", () => this.ask("promote"), { kind: "main" })];
+    const again = [button("Try it again", "poll", () => this.ask("reload", { force: true }))];
+    this.candidate.lastChild.replaceChildren(...(state === "waiting" ? waiting : state === "quarantined" ? again : []));
   }
 
   fill(stage) {
@@ -173,7 +182,7 @@ class Card {
     const earlier = generations.filter((generation) => generation.generation !== here?.generation && own(generation));
     if (!earlier.length) return say("There is no earlier generation to go back to.");
     dialog(`Roll back ${this.name}`, (close) => [
-      h("p", { class: "soft" }, "The whole chain goes back to the code and settings of that generation; this makes a new generation, and the records decided so far stay as they are."),
+      h("p", { class: "soft" }, "The stage goes back to its code and settings of that generation; this makes a new generation, and the records decided so far stay as they are."),
       h("ul", { class: "choices" }, ...earlier.map((generation) => h("li", {}, button(`Generation ${generation.generation}`, "back", async () => (close(), await this.ask("rollback", { generation: generation.generation }))), h("span", { class: "mono soft" }, own(generation).digest.slice(0, 12))))),
       h("div", { class: "row" }, h("button", { class: "do", type: "button", onclick: close }, "Cancel")),
     ]);
