@@ -1,6 +1,7 @@
 //! Measurements, each beside its baseline in one run: what `tidemill bench` and the criterion benches share.
 
 pub mod chain;
+pub mod cluster;
 pub mod native;
 pub mod pipeline;
 pub mod sandbox;
@@ -14,6 +15,12 @@ use rustix::time::{ClockId, clock_gettime};
 pub fn thread_time() -> Duration {
     let now = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
+}
+
+/// CPU seconds of this process, all threads.
+fn process_time() -> f64 {
+    let now = clock_gettime(ClockId::ProcessCPUTime);
+    now.tv_sec as f64 + now.tv_nsec as f64 / 1e9
 }
 
 /// The middle value; 0 of nothing.

@@ -97,7 +97,7 @@ fn timestamp<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D:
 /// A postcode is a number for most nations and text for some.
 #[derive(Clone, Serialize)]
 #[serde(transparent)]
-struct Postcode<'a>(Cow<'a, str>);
+pub(super) struct Postcode<'a>(pub(super) Cow<'a, str>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Postcode<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Postcode<'a>, D::Error> {
@@ -121,26 +121,27 @@ impl<'de: 'a, 'a> Deserialize<'de> for Postcode<'a> {
     }
 }
 
+/// What leaves both stages, field by field.
 #[derive(Serialize)]
-struct Row<'a> {
-    id: Cow<'a, str>,
-    first_name: Cow<'a, str>,
-    last_name: Cow<'a, str>,
-    gender: Cow<'a, str>,
-    address: String,
-    post_code: Option<Postcode<'a>>,
-    email: Cow<'a, str>,
-    username: Cow<'a, str>,
+pub(super) struct Row<'a> {
+    pub(super) id: Cow<'a, str>,
+    pub(super) first_name: Cow<'a, str>,
+    pub(super) last_name: Cow<'a, str>,
+    pub(super) gender: Cow<'a, str>,
+    pub(super) address: String,
+    pub(super) post_code: Option<Postcode<'a>>,
+    pub(super) email: Cow<'a, str>,
+    pub(super) username: Cow<'a, str>,
     #[serde(serialize_with = "rfc3339")]
-    registered_date: Timestamp,
-    phone: Cow<'a, str>,
-    picture: Cow<'a, str>,
+    pub(super) registered_date: Timestamp,
+    pub(super) phone: Cow<'a, str>,
+    pub(super) picture: Cow<'a, str>,
     #[serde(serialize_with = "rfc3339")]
-    dob: Timestamp,
-    full_name: String,
-    email_provider: String,
-    age_band: &'static str,
-    registration_year: i16,
+    pub(super) dob: Timestamp,
+    pub(super) full_name: String,
+    pub(super) email_provider: String,
+    pub(super) age_band: &'static str,
+    pub(super) registration_year: i16,
 }
 
 fn rfc3339<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
@@ -156,7 +157,7 @@ fn day(time: Timestamp) -> Date {
 }
 
 /// What both stages do to one user; an error is what a stage rejects a record with.
-fn row<'a>(payload: &'a [u8], written_ms: i64) -> Result<Row<'a>, String> {
+pub(super) fn row<'a>(payload: &'a [u8], written_ms: i64) -> Result<Row<'a>, String> {
     let user: User<'a> = serde_json::from_slice(payload).map_err(|error| error.to_string())?;
     let Location { street, city, state, country, postcode } = user.location;
     let (Some((_, provider)), Ok(written)) = (user.email.rsplit_once('@'), Timestamp::from_millisecond(written_ms)) else {

@@ -158,17 +158,11 @@ impl Bench {
     }
 
     fn pipeline_text(&self, source: &str, partitions: u32) -> Result<String, String> {
-        let plugins = self.plugins.canonicalize().map_err(|error| format!("find {}: {error}", self.plugins.display()))?;
-        let plugin = |name: &str| Value::from(plugins.join(name).display().to_string());
-        let columns: String =
-            COLUMNS.iter().map(|(name, cql)| format!("{name} = {{ field = \"{name}\", type = \"{cql}\" }}\n")).collect();
         Ok(format!(
             "name = \"{NAME}\"\n{source}\n[topic]\nkey = \"login.uuid\"\npartitions = {partitions}\nretention = \"for ever\"\n\
-             [[stage]]\nname = \"extract\"\nplugin = {}\n[[stage]]\nname = \"enrich\"\nplugin = {}\n\
-             [[sink]]\nname = \"users\"\ntable = \"{TABLE}\"\n\
-             [sink.columns]\nid = {{ field = \"id\", type = \"uuid\", key = \"partition\" }}\n{columns}",
-            plugin("extract-user"),
-            plugin("enrich-user"),
+             {}[[sink]]\nname = \"users\"\ntable = \"{TABLE}\"\n{}",
+            stages_text(&self.plugins)?,
+            columns_text(),
         ))
     }
 
@@ -217,7 +211,23 @@ pub const COLUMNS: [(&str, &str); 15] = [
     ("registration_year", "int"),
 ];
 
-fn cannot<E: std::fmt::Display>(what: &'static str) -> impl Fn(E) -> String {
+/// Both stages in a pipeline file.
+pub(super) fn stages_text(plugins: &Path) -> Result<String, String> {
+    let plugins = plugins.canonicalize().map_err(|error| format!("find {}: {error}", plugins.display()))?;
+    let stage = |name: &str, plugin: &str| {
+        format!("[[stage]]\nname = \"{name}\"\nplugin = {}\n", Value::from(plugins.join(plugin).display().to_string()))
+    };
+    Ok(stage("extract", "extract-user") + &stage("enrich", "enrich-user"))
+}
+
+/// The columns of the last sink in a pipeline file.
+pub(super) fn columns_text() -> String {
+    let column = |(name, cql): &(&str, &str)| format!("{name} = {{ field = \"{name}\", type = \"{cql}\" }}\n");
+    let columns: String = COLUMNS.iter().map(column).collect();
+    format!("[sink.columns]\nid = {{ field = \"id\", type = \"uuid\", key = \"partition\" }}\n{columns}")
+}
+
+pub(super) fn cannot<E: std::fmt::Display>(what: &'static str) -> impl Fn(E) -> String {
     move |error| format!("{what}: {error}")
 }
 
@@ -303,7 +313,7 @@ fn topic_plan(partitions: u32) -> TopicPlan {
 }
 
 /// A generated user under its key.
-fn user(seed: &Seed, number: u64) -> Message {
+pub(super) fn user(seed: &Seed, number: u64) -> Message {
     let mut value = Vec::with_capacity(1_280);
     seed.write_user(number, &mut value);
     // Our own generator's shape: the uuid is the only field of that name.
@@ -330,19 +340,20 @@ fn fill(dir: &Path, records: u64) -> Result<(), String> {
 }
 
 /// A child that does not outlive its measurement.
-struct Host(Child);
+pub(super) struct Host(pub(super) Child);
 
 impl Host {
-    /// Waits for `/readyz`.
-    fn ready(&mut self, store: &Path) -> Result<(), String> {
+    /// Waits for `/readyz`; the address of its API.
+    pub(super) fn ready(&mut self, store: &Path) -> Result<String, String> {
         let until = Instant::now() + READY_WITHIN;
         while Instant::now() < until {
             if let Some(status) = self.0.try_wait().map_err(cannot("wait for the host"))? {
                 return Err(format!("the host ended with {status}"));
             }
             let owner = Store::owner(store).ok().flatten().filter(|owner| owner.pid == self.0.id());
-            if owner.and_then(|owner| owner.address).is_some_and(|address| is_ready(&address)) {
-                return Ok(());
+            let address = owner.and_then(|owner| owner.address);
+            if let Some(address) = address.filter(|address| get(address, "/readyz").is_ok_and(|answer| answer.starts_with(OK))) {
+                return Ok(address);
             }
             std::thread::sleep(Duration::from_millis(1));
         }
@@ -357,25 +368,25 @@ impl Drop for Host {
     }
 }
 
-fn is_ready(address: &str) -> bool {
-    let ask = || -> std::io::Result<String> {
-        let mut stream = TcpStream::connect(address)?;
-        stream.set_read_timeout(Some(Duration::from_secs(1)))?;
-        write!(stream, "GET /readyz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        Ok(answer)
-    };
-    ask().is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
+const OK: &str = "HTTP/1.1 200";
+
+/// Head and body of an answer.
+pub(super) fn get(address: &str, path: &str) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
 }
 
-fn rss_bytes(pid: u32) -> Option<u64> {
+pub(super) fn rss_bytes(pid: u32) -> Option<u64> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
     let pages: u64 = text.split(' ').nth(1)?.parse().ok()?;
     Some(pages * rustix::param::page_size() as u64)
 }
 
-fn cpu_seconds(pid: u32) -> Option<f64> {
+pub(super) fn cpu_seconds(pid: u32) -> Option<f64> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The command's name may hold spaces; behind it come the numbers, the third of them being field 5.
     let mut fields = text.rsplit_once(')')?.1.split_ascii_whitespace().skip(11);

@@ -6,11 +6,10 @@ use std::sync::mpsc;
 use std::time::Instant;
 
 use rusqlite::{Connection, Statement};
-use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 
-use super::native;
 use super::pipeline::COLUMNS;
+use super::{native, process_time};
 use crate::record::{Batch, Columns, RecordRef, Values};
 use crate::source::generator::Seed;
 
@@ -39,7 +38,7 @@ pub fn measure(path: &Path, records: u64) -> Result<Plain, String> {
         let end = records.min(first + share);
         let batches: Vec<Batch> =
             (first..end).step_by(BATCH_RECORDS as usize).map(|at| users(&seed, at..end.min(at + BATCH_RECORDS))).collect();
-        let (began, cpu) = (Instant::now(), cpu_time());
+        let (began, cpu) = (Instant::now(), process_time());
         let (sender, computed) = mpsc::sync_channel::<Result<Columns, String>>(2);
         std::thread::scope(|scope| {
             scope.spawn(|| {
@@ -53,7 +52,7 @@ pub fn measure(path: &Path, records: u64) -> Result<Plain, String> {
             write(&connection, &insert, computed)
         })?;
         seconds += began.elapsed().as_secs_f64();
-        cpu_seconds += cpu_time() - cpu;
+        cpu_seconds += process_time() - cpu;
     }
     Ok(Plain { records, seconds, records_per_second: records as f64 / seconds, cpu_seconds })
 }
@@ -138,10 +137,4 @@ fn bind(insert: &mut Statement<'_>, at: usize, columns: &Columns, name: &str, ro
         _ => return Err(format!("the native program makes `{name}` of another kind")),
     };
     bound.map_err(|error| error.to_string())
-}
-
-/// Of the whole process.
-fn cpu_time() -> f64 {
-    let now = clock_gettime(ClockId::ProcessCPUTime);
-    now.tv_sec as f64 + now.tv_nsec as f64 / 1e9
 }

@@ -1,5 +1,7 @@
 //! `tidemill bench`: what this machine does, each figure beside its baseline.
 
+mod cluster;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -27,6 +29,9 @@ enum What {
     /// What the sandbox costs and how soon it holds: traps, loops, the search for a record to blame, limits
     #[command(after_help = "Example:\n  tidemill bench sandbox --seconds 5")]
     Sandbox(SandboxArgs),
+    /// Pipelines between a Kafka and a Cassandra that run already, beside bare clients with native code
+    #[command(after_help = "Example:\n  tidemill bench cluster --kafka localhost:9092 --cassandra localhost:9042")]
+    Cluster(cluster::ClusterArgs),
 }
 
 #[derive(clap::Args)]
@@ -44,6 +49,7 @@ pub fn run(args: Args, out: &Output) -> Result<Done, Failure> {
         What::Chain(args) => run_chain(args, out),
         What::Pipeline(args) => run_pipeline(args, out),
         What::Sandbox(args) => run_sandbox(args, out),
+        What::Cluster(args) => cluster::run(args, out),
     }
 }
 
