@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::producer::Producer;
 use rustix::process::Signal;
 use scylla::client::session::Session;
 use scylla::statement::prepared::PreparedStatement;
@@ -65,7 +66,8 @@ impl Bench {
                     let _ = sender.send((message.key.unwrap_or_default(), at));
                 }
             }
-            Ok::<_, String>(())
+            // Dropping it would purge what is queued.
+            producer.flush(PATIENCE).map_err(cannot("produce"))
         };
         let mut times = self.runtime.block_on(async {
             let session = std::sync::Arc::new(self.session().await?);
