@@ -264,7 +264,7 @@ pub fn generation(world: &Arc<World>, number: u64) -> Generation {
     let plan = ChainPlan::new(&[stage], &[], false, NullValue::Reject).expect("a chain of one stage");
     let (stages, sinks) = (Arc::new(Code(world.clone())), vec![Arc::new(Table(world.clone())) as Arc<dyn Sink>]);
     let charts = Arc::default();
-    Generation::new(number, code::Code { content, plan: Arc::new(plan), stages, sinks, charts })
+    Generation::new(number, code::Code { content, plan: Arc::new(plan), stages, sinks, charts, stamped: false })
 }
 
 struct Older(Arc<World>);

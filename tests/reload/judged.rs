@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::scene::Live;
+use crate::support::host::get;
 use crate::support::jobs;
 use crate::support::wait_for;
 
@@ -52,6 +53,24 @@ fn code_that_differs_waits_for_a_person_and_shows_how() {
         again.exit == 1 && again.envelope["error"]["message"].as_str().is_some_and(|why| why.contains("nothing waits")),
         "{again:?}"
     );
+    live.finish();
+}
+
+#[test]
+fn what_runs_beside_is_forgotten_when_its_file_is_put_back_or_broken() {
+    let mut live = with_swap("mode = \"shadow\", shadow-records = 1000000", 20_000);
+    let (first, other) = (live.scene.marks.component("0000"), live.scene.marks.component("best"));
+    for (known, instead) in [(0, &first[..]), (1, &b"no plugin"[..])] {
+        live.save(&other);
+        live.receipt("shadowing", known);
+        live.save(instead);
+        let forgotten = live.receipt("discarded", known);
+        assert!(forgotten["reason"].as_str().is_some_and(|why| why.contains("lies there no more")), "{forgotten}");
+        assert_eq!(get(&live.address, "/api/stages/triage/shadow").map(|(status, _)| status), Some(404));
+    }
+    assert!(live.ask(&["--promote"]).exit == 1);
+    live.serves("0000");
+    live.save(&first);
     live.finish();
 }
 

@@ -4,18 +4,13 @@ pub mod chain;
 pub mod cluster;
 pub mod native;
 pub mod pipeline;
+pub mod reload;
 pub mod sandbox;
 pub mod sqlite;
 
-use std::time::Duration;
-
 use rustix::time::{ClockId, clock_gettime};
 
-/// CPU time of this thread: what others do on the machine does not count.
-pub fn thread_time() -> Duration {
-    let now = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
-}
+pub use crate::plugin::thread_cpu_time as thread_time;
 
 /// CPU seconds of this process, all threads.
 fn process_time() -> f64 {

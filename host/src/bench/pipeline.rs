@@ -25,11 +25,11 @@ use crate::store::Store;
 use crate::topic::embedded::Embedded;
 use crate::topic::{Cursor, Topic};
 
-const NAME: &str = "bench";
-const TABLE: &str = "bench.users";
+pub(super) const NAME: &str = "bench";
+pub(super) const TABLE: &str = "bench.users";
 /// Records of one publish.
 const PAGE_RECORDS: u64 = 2_000;
-const LATENCY_RECORDS_PER_SECOND: u64 = 1_000;
+pub(super) const LATENCY_RECORDS_PER_SECOND: u64 = 1_000;
 /// Longest that a host may take to be ready.
 const READY_WITHIN: Duration = Duration::from_secs(30);
 
@@ -85,7 +85,7 @@ impl Bench {
         let data = self.dir.join("filled");
         fill(&data.join(NAME), records)?;
         let file = self.pipeline_file("filled", "")?;
-        self.until_idle(&file, &data)
+        self.until_idle(&file, &data, &[])
     }
 
     /// From the generator, for [`Bench::seconds`].
@@ -95,7 +95,7 @@ impl Bench {
             self.seconds
         );
         let file = self.pipeline_file("source", &source)?;
-        self.until_idle(&file, &self.dir.join("source"))
+        self.until_idle(&file, &self.dir.join("source"), &[])
     }
 
     /// Starts again and again, with an empty topic.
@@ -123,8 +123,9 @@ impl Bench {
         command
     }
 
-    fn until_idle(&self, file: &Path, data: &Path) -> Result<Throughput, String> {
+    pub(super) fn until_idle(&self, file: &Path, data: &Path, more: &[&str]) -> Result<Throughput, String> {
         let mut command = self.command(file, data);
+        command.args(more);
         let mut host =
             Host(command.args(["--until-idle", "--json"]).stdout(Stdio::piped()).spawn().map_err(cannot("start the host"))?);
         let (mut samples, mut cpu_seconds) = (Vec::new(), 0.0);
@@ -157,7 +158,7 @@ impl Bench {
         Ok(path)
     }
 
-    fn pipeline_text(&self, source: &str, partitions: u32) -> Result<String, String> {
+    pub(super) fn pipeline_text(&self, source: &str, partitions: u32) -> Result<String, String> {
         Ok(format!(
             "name = \"{NAME}\"\n{source}\n[topic]\nkey = \"login.uuid\"\npartitions = {partitions}\nretention = \"for ever\"\n\
              {}[[sink]]\nname = \"users\"\ntable = \"{TABLE}\"\n{}",
@@ -257,7 +258,7 @@ impl Latency {
 }
 
 /// Publishes what is due, as one page; returns when each record was acknowledged.
-async fn append_paced(store: &Store, records: u64, begun: Instant) -> Result<Vec<Duration>, String> {
+pub(super) async fn append_paced(store: &Store, records: u64, begun: Instant) -> Result<Vec<Duration>, String> {
     let topic = Embedded::open(store, &topic_plan(1)).await.map_err(|error| error.to_string())?;
     let mut publisher = topic.publisher().await.map_err(|error| error.to_string())?;
     let seed = Seed::new(NAME);
@@ -324,7 +325,7 @@ pub(super) fn user(seed: &Seed, number: u64) -> Message {
 }
 
 /// Fills the topic of a store with users.
-fn fill(dir: &Path, records: u64) -> Result<(), String> {
+pub(super) fn fill(dir: &Path, records: u64) -> Result<(), String> {
     let store = Store::open(dir).map_err(|error| error.to_string())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(cannot("start a runtime"))?;
     let seed = Seed::new(NAME);

@@ -32,6 +32,9 @@ enum What {
     /// Pipelines between a Kafka and a Cassandra that run already, beside bare clients with native code
     #[command(after_help = "Example:\n  tidemill bench cluster --kafka localhost:9092 --cassandra localhost:9042")]
     Cluster(cluster::ClusterArgs),
+    /// Other code while records flow: from a save to the first record by it, the pause, throughput beside a run without swaps
+    #[command(after_help = "Example:\n  tidemill bench reload --seconds 10")]
+    Reload(ReloadArgs),
 }
 
 #[derive(clap::Args)]
@@ -50,6 +53,7 @@ pub fn run(args: Args, out: &Output) -> Result<Done, Failure> {
         What::Pipeline(args) => run_pipeline(args, out),
         What::Sandbox(args) => run_sandbox(args, out),
         What::Cluster(args) => cluster::run(args, out),
+        What::Reload(args) => run_reload(args, out),
     }
 }
 
@@ -100,17 +104,25 @@ struct PipelineArgs {
     dir: Option<PathBuf>,
 }
 
+impl PipelineArgs {
+    /// And the folder that goes with it.
+    fn bench(&self) -> Result<(Bench, tempfile::TempDir), Failure> {
+        let dir = match &self.dir {
+            Some(dir) => tempfile::TempDir::new_in(dir),
+            None => tempfile::TempDir::new(),
+        };
+        let dir = dir.or_exit(Exit::Environment)?;
+        let program = std::env::current_exe().or_exit(Exit::Environment)?;
+        let (plugins, seconds) = (self.plugins.clone(), self.seconds.max(1));
+        Ok((Bench { program, plugins, dir: dir.path().to_owned(), seconds }, dir))
+    }
+}
+
 /// Records for each second of `--seconds`, of what works through a given number of them.
 const RECORDS_PER_SECOND: u64 = 60_000;
 
 fn run_pipeline(args: PipelineArgs, out: &Output) -> Result<Done, Failure> {
-    let dir = match &args.dir {
-        Some(dir) => tempfile::TempDir::new_in(dir),
-        None => tempfile::TempDir::new(),
-    };
-    let dir = dir.or_exit(Exit::Environment)?;
-    let program = std::env::current_exe().or_exit(Exit::Environment)?;
-    let bench = Bench { program, plugins: args.plugins, dir: dir.path().to_owned(), seconds: args.seconds.max(1) };
+    let (bench, dir) = args.bench()?;
     let failed = |reason| Failure::new(Exit::Failed, reason);
     if cfg!(debug_assertions) {
         out.line("this is a debug build: its figures say nothing");
@@ -192,4 +204,46 @@ fn run_sandbox(args: SandboxArgs, out: &Output) -> Result<Done, Failure> {
         "two Rust stages with interruption and limits", m.bounded_us, m.unbounded_us, m.bounded_to_unbounded
     ));
     Ok(Done::new("measured the sandbox", serde_json::to_value(m).or_exit(Exit::Failed)?))
+}
+
+#[derive(clap::Args)]
+struct ReloadArgs {
+    #[command(flatten)]
+    pipeline: PipelineArgs,
+    /// Swaps that are timed
+    #[arg(long, value_name = "COUNT", default_value_t = 300)]
+    swaps: usize,
+}
+
+fn run_reload(args: ReloadArgs, out: &Output) -> Result<Done, Failure> {
+    let (bench, _dir) = args.pipeline.bench()?;
+    let failed = |reason| Failure::new(Exit::Failed, reason);
+    if cfg!(debug_assertions) {
+        out.line("this is a debug build: its figures say nothing");
+    }
+    let engine = super::inspect::engine()?;
+    let progress = out.progress("measuring", None);
+    let swaps = bench.swaps(&engine, args.swaps.max(1)).map_err(failed)?;
+    out.line(format!(
+        "{:<44} p50 {:.2} ms  p99 {:.2} ms  max {:.2} ms  ({} swaps; reading the cache, p50 {:.2} ms, is not in it)",
+        "saved to first record by the new code",
+        swaps.first_record_p50_ms,
+        swaps.first_record_p99_ms,
+        swaps.first_record_max_ms,
+        swaps.swaps,
+        swaps.cache_p50_ms
+    ));
+    out.line(format!("{:<44} p50 {:.3} ms  p99 {:.3} ms", "pause of the partition", swaps.pause_p50_ms, swaps.pause_p99_ms));
+    let records = bench.seconds * RECORDS_PER_SECOND;
+    let alternating = bench.alternating(&engine, records).map_err(failed)?;
+    out.line(format!(
+        "{:<44} {:.0} records/s  without: {:.0}  ratio {:.3}  ({} swaps)",
+        "filled topic to table, a swap each second",
+        alternating.records_per_second,
+        alternating.records_per_second_without,
+        alternating.to_without,
+        alternating.swaps
+    ));
+    drop(progress);
+    Ok(Done::new("measured reload", json!({ "swaps": swaps, "alternating": alternating })))
 }

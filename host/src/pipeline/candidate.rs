@@ -66,8 +66,8 @@ pub(super) enum Found {
 pub(super) struct Search {
     pub present: Present,
     pub held: Vec<GenerationStage>,
-    /// Compiled for an earlier attempt.
-    pub tried: Vec<Arc<Plugin>>,
+    /// Compiled for an earlier attempt, or for what waits.
+    pub known: Vec<Arc<Plugin>>,
     pub engine: Engine,
 }
 
@@ -112,7 +112,7 @@ impl Search {
                 return Found::Held(present.clone(), digest);
             }
         }
-        let known = present.map(|present| &present.stage.plugin).into_iter().chain(&self.tried);
+        let known = present.map(|present| &present.stage.plugin).into_iter().chain(&self.known);
         let prepared = match known.into_iter().find(|plugin| plugin.digest == digest) {
             Some(plugin) => start_stage(loaded, stage, plugin.clone(), path, bytes.into()),
             None => {

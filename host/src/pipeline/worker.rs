@@ -14,6 +14,7 @@ use super::code;
 use super::generation::Generation;
 use super::lane::{Lane, Work};
 use super::states::States;
+use crate::plugin::thread_cpu_time;
 use crate::record::{Batch, Columns, RowOutcome};
 use crate::sink::{Bound, Emitted};
 use crate::topic::figures::Tallies;
@@ -31,8 +32,26 @@ pub struct Decided {
     /// One per sink of the generation.
     pub bound: Vec<Bound>,
     pub stages: Vec<StageFigures>,
+    /// CPU time of the chain; of one that may wait, time.
     pub took: Duration,
     pub charted: Charted,
+}
+
+/// When a thread began with a batch.
+struct Began {
+    wall: Instant,
+    cpu: Duration,
+}
+
+impl Began {
+    fn now() -> Began {
+        Began { wall: Instant::now(), cpu: thread_cpu_time() }
+    }
+
+    /// A pause of the machine does not count, a wait that was granted does.
+    fn elapsed(&self, generation: &Generation) -> Duration {
+        if generation.waits() { self.wall.elapsed() } else { thread_cpu_time().saturating_sub(self.cpu) }
+    }
 }
 
 /// What the charts count of a batch, and what it is counted over: a sink may refuse a record later.
@@ -153,7 +172,7 @@ pub async fn decide_alone(batch: Arc<Batch>, boundary: Boundary, generation: Arc
 /// As [`decide_alone`], and what it is decided over: for those who write nothing.
 pub async fn rehearse(batch: Arc<Batch>, boundary: Boundary, generation: Arc<Generation>) -> Result<(Decided, Columns), Error> {
     let rehearsed = on_own_thread("rehearse", move || {
-        let began = Instant::now();
+        let began = Began::now();
         let mut chain = generation.code.chain().map_err(Failure::Chain)?;
         let transformed = transform::blame(&mut chain, &batch, None).map_err(Failure::Chain)?;
         let columns = transformed.columns.clone();
@@ -170,7 +189,7 @@ async fn blame(
     failed: Option<transform::Error>,
 ) -> Result<Decided, Error> {
     let searched = on_own_thread("blame", move || {
-        let began = Instant::now();
+        let began = Began::now();
         let mut chain = generation.code.chain().map_err(Failure::Chain)?;
         let transformed =
             transform::blame_with(&mut chain, &mut states.lend(), &batch, failed.as_ref()).map_err(Failure::Chain)?;
@@ -245,7 +264,7 @@ fn decide(
     boundary: Boundary,
     generation: Arc<Generation>,
 ) -> Result<Decided, Failure> {
-    let began = Instant::now();
+    let began = Began::now();
     let transformed = chain.process_with(&mut states.lend(), &batch).map_err(Failure::Chain)?;
     bind(transformed, batch, boundary, generation, began)
 }
@@ -256,8 +275,9 @@ fn bind(
     batch: Arc<Batch>,
     boundary: Boundary,
     generation: Arc<Generation>,
-    began: Instant,
+    began: Began,
 ) -> Result<Decided, Failure> {
+    let took = began.elapsed(&generation);
     if generation.code.stamped {
         code::stamp(&mut transformed, boundary.generation);
     }
@@ -314,7 +334,7 @@ fn bind(
         boundary,
         generation,
         bound,
-        took: began.elapsed(),
+        took,
     };
     if !ended.is_empty() {
         decided.chart_again();

@@ -31,6 +31,7 @@ pub use compile::{Compiler, child as compile_as_child};
 pub use engine::{Engine, EngineError};
 pub use instance::{Instance, StartError};
 pub use load::{LoadError, Plugin};
+pub use sandbox::thread_cpu_time;
 pub use state::{Entries, StageState, States};
 pub use watch::{STILL, Watch, Watched};
 

@@ -145,7 +145,8 @@ impl Call {
     }
 }
 
-fn thread_cpu_time() -> Duration {
+/// CPU time of this thread: what others do on the machine does not count.
+pub fn thread_cpu_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(time.tv_sec.max(0) as u64, time.tv_nsec as u32)
 }

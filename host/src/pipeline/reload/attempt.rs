@@ -67,14 +67,27 @@ impl Reloader {
             .iter()
             .filter_map(|(_, found)| if let Found::New(stage) = found { Some(stage.stage.plugin.clone()) } else { None })
             .collect();
+        self.forget_pending(&attempt.receipt.who).await;
         self.refuse_found(attempt, &stages, &failed).await
     }
 
+    /// What waits lies there no more.
+    async fn forget_pending(&mut self, who: &str) {
+        let Some(pending) = self.pending.take() else { return };
+        self.shared.deliver().beside.stop();
+        let attempt = self.attempt(who);
+        let reason = Some("what waited lies there no more".to_owned());
+        let receipt = Receipt { changes: pending.changes, reason, ..attempt.receipt };
+        self.finish(Attempt { receipt, ..attempt }, Outcome::Discarded).await;
+    }
+
     pub(super) async fn find(&self, loaded: &Loaded) -> Findings {
+        let waiting = self.pending.iter().flat_map(|pending| &pending.candidate.present.stages);
+        let known = self.tried.iter().cloned().chain(waiting.map(|stage| stage.stage.plugin.clone()));
         let search = Search {
             present: self.present.clone(),
             held: self.held.clone(),
-            tried: self.tried.clone(),
+            known: known.collect(),
             engine: self.engine.clone(),
         };
         let (loaded, reporter) = (loaded.clone(), self.shared.reporter.clone());
@@ -121,6 +134,7 @@ impl Reloader {
         let same = candidate.code.content == self.shared.deliver().generations.present().code.content;
         if same || self.held_chains.contains(&content) {
             self.show_file(&candidate.warnings);
+            self.forget_pending(&attempt.receipt.who).await;
             if same {
                 self.present = candidate.present;
                 self.watch_files(None);
@@ -149,6 +163,7 @@ impl Reloader {
             }
             SwapMode::Shadow => self.run_beside(attempt, candidate, changes, u64::from(wanted)).await,
             SwapMode::Manual => {
+                self.shared.deliver().beside.stop();
                 self.show_changes(&changes, Some(("waiting", "a person decides: promote it or discard it")));
                 self.pending = Some(Pending { candidate, changes: changes.clone(), agreed: None });
                 self.finish(Attempt { receipt: Receipt { changes, ..attempt.receipt }, ..attempt }, Outcome::Waiting).await
