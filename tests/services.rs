@@ -11,6 +11,10 @@ mod cluster;
 mod compose;
 #[path = "conformance/topics.rs"]
 mod conformance;
+#[path = "services/connected.rs"]
+mod connected;
+#[path = "services/counted.rs"]
+mod counted;
 #[path = "services/crash.rs"]
 mod crash;
 #[path = "services/delivery.rs"]
@@ -21,6 +25,8 @@ mod jars;
 mod kafka;
 #[path = "services/process.rs"]
 mod process;
+#[path = "services/scene.rs"]
+mod scene;
 #[path = "services/stand.rs"]
 mod stand;
 #[path = "services/table.rs"]
@@ -29,6 +35,8 @@ mod table;
 mod topic;
 #[path = "services/users.rs"]
 mod users;
+#[path = "services/verified.rs"]
+mod verified;
 
 use cassandra::Cassandra;
 use kafka::Kafka;

@@ -28,7 +28,7 @@ const IMPORTS: [(&str, &[&str]); 17] = [
     ("sink", &["record", "config", "store", "kafka"]),
     ("status", &["record", "topic"]),
     ("pipeline", &["record", "config", "schedule", "store", "topic", "source", "plugin", "transform", "sink", "status", "crash"]),
-    ("verify", &["record", "config", "topic", "plugin", "transform", "sink", "pipeline"]),
+    ("verify", &["record", "config", "kafka", "topic", "plugin", "transform", "sink", "pipeline"]),
     ("bench", &["record", "config", "store", "topic", "source", "plugin", "transform", "sink", "status", "pipeline"]),
     (
         "cli",

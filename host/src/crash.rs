@@ -20,8 +20,8 @@ pub const POINTS: &[&str] = &[
     "in-drain",
 ];
 
-/// Further points, which only a topic in a cluster passes: around the commit of a transaction, and when a partition is given back.
-pub const KAFKA_POINTS: &[&str] = &["before-commit", "after-commit", "in-revoke"];
+/// Further points, which only a topic in a cluster passes: around the commit of a save and of a page, and when a partition is given back.
+pub const KAFKA_POINTS: &[&str] = &["before-commit", "after-commit", "before-page-commit", "after-page-commit", "in-revoke"];
 /// Those of a swap.
 pub const SWAP_POINTS: &[&str] = &["before-claim", "after-claim", "after-swap"];
 

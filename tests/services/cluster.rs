@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use rusqlite::types::Value as Cell;
 use scylla::value::CqlValue;
 use serde_json::Value;
@@ -91,8 +93,15 @@ impl Evidence for Cluster<'_> {
             let (partition, offset) = key.split_once('/')?;
             Some((partition.parse().ok()?, offset.parse().ok()?))
         };
-        let letters = self.latest("dead-letters").into_iter();
-        letters.filter_map(|((_, key), record)| Some((place(&key)?, letter(record)))).collect()
+        let records = self.latest("dead-letters");
+        let read = |((partition, key), record): (&(u32, String), &Record)| {
+            let at = place(key)?;
+            // One that is too large for a record is in several.
+            let further = (1..).map_while(|part| records.get(&(*partition, format!("{key}/{part}"))));
+            let values = std::iter::once(record).chain(further).filter_map(|record| record.value.clone());
+            Some((at, letter(record.clone(), values.collect())))
+        };
+        records.iter().filter_map(read).collect()
     }
 
     fn receipts(&self) -> BTreeMap<Place, Value> {
@@ -132,23 +141,27 @@ impl Evidence for Cluster<'_> {
     fn keeps_deleted(&self) -> bool {
         false
     }
+
+    fn writes_ahead(&self) -> bool {
+        true
+    }
 }
 
 fn json(record: &Record) -> Value {
     serde_json::from_slice(record.value.as_deref().expect("a value")).expect("it is JSON")
 }
 
-/// Value and headers as they were, then headers of the host's from `tidemill.reason` on.
-fn letter(record: Record) -> DeadLetter {
+/// Value and headers as they were, then headers of the host's from `tidemill.reason` on. With `tidemill.parts`, the values of all parts are JSON.
+fn letter(record: Record, values: Vec<Vec<u8>>) -> DeadLetter {
     let begin = record.headers.iter().rposition(|(name, _)| name == "tidemill.reason").expect("a reason");
     let (own, host) = record.headers.split_at(begin);
     let bytes = |name: &str| host.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone().unwrap_or_default());
     let text = |name: &str| bytes(name).map(|value| String::from_utf8(value).expect("it is text"));
     let number = |name: &str| text(name).and_then(|text| text.parse::<i64>().ok()).unwrap_or_else(|| panic!("no number {name}"));
     let headers: Vec<&str> = own.iter().map(|(name, _)| name.as_str()).collect();
-    DeadLetter {
+    let mut found = DeadLetter {
         key: bytes("tidemill.key"),
-        value: record.value.filter(|_| bytes("tidemill.no-value").is_none()),
+        value: record.value.clone().filter(|_| bytes("tidemill.no-value").is_none()),
         headers: serde_json::to_string(&headers).expect("names of headers"),
         timestamp: number("tidemill.timestamp"),
         reason: text("tidemill.reason").expect("a reason"),
@@ -156,7 +169,16 @@ fn letter(record: Record) -> DeadLetter {
         digest: text("tidemill.digest"),
         generation: number("tidemill.generation") as u64,
         write_time: number("tidemill.write-time"),
+    };
+    if let Some(parts) = text("tidemill.parts") {
+        assert_eq!(parts, values.len().to_string(), "as many parts as it says");
+        let whole: Value = serde_json::from_slice(&values.concat()).expect("JSON in parts");
+        let bytes = |value: &Value| value.as_str().map(|text| STANDARD.decode(text).expect("base64"));
+        (found.key, found.value) = (bytes(&whole["key"]), bytes(&whole["value"]));
+        found.headers = whole["headers"].to_string();
+        found.reason = whole["reason"].as_str().expect("a reason").to_owned();
     }
+    found
 }
 
 /// A value as the embedded table shows it.

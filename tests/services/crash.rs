@@ -1,89 +1,27 @@
-//! Hosts are killed with SIGKILL on Kafka and Cassandra, at random under load, and go on. In the end every cell, write time and dead letter is
-//! what an independent native computation makes of the topic, and the topic holds what the source has.
+//! Hosts are killed with SIGKILL on Kafka and Cassandra, at random under load and at every named point, and others go on. In the end every
+//! cell, write time and dead letter is what an independent native computation makes of the topic, and the topic holds what the source has.
 //!
 //! `TIDEMILL_CRASH_SEED=<number>` repeats a run, `TIDEMILL_CRASH_KILLS=<number>` lasts as long as one likes (see `tests/soak`).
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde_json::Value;
+use tidemill::crash;
 
-use crate::cassandra::Cassandra;
-use crate::cluster::Cluster;
-use crate::kafka::Kafka;
+use crate::scene::{Scene, Snapshot, assert_nothing_went_back, delivers};
 use crate::support::host::Host;
 use crate::support::jobs;
 use crate::support::random::Random;
-use crate::support::read::Record;
-use crate::support::verify::{self, Extent, Findings, Native};
-use crate::support::wait_for;
+use crate::support::verify::Extent;
 
 const KILLS_AT_RANDOM: u64 = 30;
-
-/// Jobs on a cluster; the pipeline, its topic and its keyspace have one name.
-struct Scene {
-    jobs: jobs::Scene,
-    name: &'static str,
-}
-
-type Services<'a> = (&'a Kafka, &'a Cassandra);
-
-impl Scene {
-    fn new(name: &'static str, (kafka, cassandra): Services<'_>, count: usize) -> Scene {
-        let mut jobs = jobs::Scene::new("tests/services/crash", jobs::lines(count));
-        let addresses = [("NAME", name), ("KAFKA", &kafka.address()), ("CASSANDRA", &cassandra.address())];
-        for (variable, value) in addresses {
-            jobs.pipeline = jobs.pipeline.env(variable, value);
-        }
-        Scene { jobs, name }
-    }
-
-    fn store_dir(&self) -> PathBuf {
-        self.jobs.pipeline.store(self.name)
-    }
-
-    fn cluster<'a>(&'a self, (kafka, cassandra): Services<'a>) -> Cluster<'a> {
-        Cluster { kafka, cassandra, pipeline: self.name, topic: self.name }
-    }
-
-    fn compare(&self, services: Services<'_>) -> Findings {
-        let table = format!("{}.done", self.name);
-        let decide = |record: &Record, content: &Value| jobs::decide(record, content, &self.jobs.marks);
-        verify::compare(
-            &self.cluster(services),
-            &Native { topic: self.name, table: &table, key: &["id"], decide: &decide },
-            Extent::All,
-        )
-    }
-
-    /// The rest of the source without a pause, and then everything is compared.
-    fn finish(&self, services: Services<'_>) {
-        let before = self.cluster(services).records().len();
-        assert!(before > 0, "something was done between the kills");
-        assert!(before < self.jobs.lines.len(), "the source lasted longer than the kills");
-        let answer = self.jobs.pipeline.clone().set("source.every=0s").set("source.records-per-poll=1000").run_until_idle().ok();
-        assert_eq!(answer.count("ingested"), (self.jobs.lines.len() - before) as u64);
-        let mut findings = self.compare(services);
-        verify::compare_source(self.jobs.lines.iter().map(Vec::as_slice), &self.cluster(services).records(), &mut findings);
-        findings.assert_clean();
-        assert!(findings.records == self.jobs.lines.len() && findings.rows > 0 && findings.dead_letters > 0, "{findings}");
-        println!("{before} records came before the end; in the end {findings}");
-    }
-}
-
-/// Waits until a host that is ready has delivered something.
-fn delivers(host: &Host) {
-    let decided = |status: &Value| status["totals"]["emitted"].as_u64().unwrap_or_default();
-    let before = decided(&host.status());
-    wait_for("the host to deliver", || (decided(&host.status()) > before).then_some(()));
-}
 
 #[test]
 fn nothing_is_missing_differing_or_invented_after_kills_at_random() {
     let Some(services) = crate::both() else { return };
     let kills = std::env::var("TIDEMILL_CRASH_KILLS").map_or(KILLS_AT_RANDOM, |kills| kills.parse().expect("a number of kills"));
     let mut random = Random::new();
-    let scene = Scene::new("kills_at_random", services, 2_500 * kills as usize);
+    let scene = Scene::new("kills_at_random", services, jobs::lines(2_500 * kills as usize));
     for _ in 0..kills {
         let mut host = scene.jobs.pipeline.start("run", &[]);
         if random.below(6) > 0 {
@@ -96,4 +34,64 @@ fn nothing_is_missing_differing_or_invented_after_kills_at_random() {
         host.kill();
     }
     scene.finish(services);
+}
+
+#[test]
+fn nothing_is_missing_differing_or_invented_after_a_kill_at_every_named_point() {
+    let Some(services) = crate::both() else { return };
+    let scene = Scene::new("named_points", services, jobs::lines(60_000));
+    // A boundary is saved at the very start, and then not until what the killed host may have written is behind.
+    let (boundaries, others): (Vec<&str>, Vec<&str>) = crash::POINTS.iter().partition(|point| point.ends_with("-boundary"));
+    let mut before = Snapshot::new();
+    for (at, point) in boundaries.into_iter().chain(others).chain(crash::KAFKA_POINTS.iter().copied()).enumerate() {
+        let nth = if point.ends_with("-boundary") || point.starts_with("in-") { 1 } else { 1 + at % 3 };
+        let mut host = scene.pipeline().env("TIDEMILL_CRASH_AT", &format!("{point}:{nth}")).start("run", &[]);
+        let mut second = None;
+        match point {
+            "in-drain" => {
+                host.ready(&scene.store_dir());
+                host.terminate();
+            }
+            // Who joins takes partitions away.
+            "in-revoke" => {
+                host.ready(&scene.store_dir());
+                delivers(&host);
+                second = Some(scene.elsewhere().start("run", &[]));
+            }
+            _ => {}
+        }
+        let status = host.wait();
+        assert!(Host::was_killed(status), "at {point} the host ended with {status}:\n{}", host.log());
+        if let Some(mut second) = second {
+            second.ready(&scene.elsewhere().store(scene.name));
+            delivers(&second);
+            second.terminate();
+            assert!(second.wait().success(), "{}", second.log());
+        }
+        let after = scene.snapshot(services);
+        assert_nothing_went_back(&before, &after);
+        before = after;
+        if at % 5 == 4 {
+            scene.compare(services, Extent::Settled).assert_clean();
+        }
+    }
+    scene.finish(services);
+    let after = scene.snapshot(services);
+    assert_nothing_went_back(&before, &after);
+    // Once more changes nothing, to the cell and its write time.
+    let published = scene.cluster(services).records().len();
+    assert_eq!(scene.settle(published), 0);
+    assert_eq!(scene.snapshot(services), after);
+
+    // A person delivers all of it again, and then the end of it: every value is as it was.
+    let values = |snapshot: Snapshot| -> BTreeMap<_, _> { snapshot.into_iter().map(|(key, (_, row))| (key, row)).collect() };
+    let right = values(after);
+    for to in [&["--to-earliest"][..], &["--shift-by", "-700"]] {
+        scene.move_group(services, to);
+        assert_eq!(scene.settle(published), 0);
+        assert_eq!(values(scene.snapshot(services)), right, "after {to:?}");
+        scene.verify_all(services, &scene.pipeline()).assert_clean();
+    }
+    let answer = scene.jobs.pipeline.ask(&["verify"], &[]).ok();
+    assert!(answer.count("re-decided") >= published as u64, "{:#}", answer.envelope);
 }

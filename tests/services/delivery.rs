@@ -163,7 +163,7 @@ fn killed_at_every_point_and_at_random_nothing_is_missing_differing_or_invented(
     // another test's.
     let (boundaries, others): (Vec<&str>, Vec<&str>) = crash::POINTS.iter().partition(|point| point.ends_with("-boundary"));
     let others = others.into_iter().filter(|point| *point != "in-drain");
-    for (at, point) in boundaries.into_iter().chain(others).chain(crash::KAFKA_POINTS[..2].iter().copied()).enumerate() {
+    for (at, point) in boundaries.into_iter().chain(others).chain(crash::KAFKA_POINTS[..4].iter().copied()).enumerate() {
         let nth = if point.ends_with("-boundary") { 1 } else { 1 + at % 3 };
         let pipeline = stream.pipeline.clone().env("TIDEMILL_CRASH_AT", &format!("{point}:{nth}"));
         let mut host = pipeline.start("run", &[]);

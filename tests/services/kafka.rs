@@ -171,7 +171,9 @@ impl Kafka {
         config
             .set("enable.idempotence", "true")
             .set("partitioner", "murmur2_random")
-            .set("queue.buffering.max.messages", "1000000");
+            .set("queue.buffering.max.messages", "1000000")
+            // What is too large is for the broker to say.
+            .set("message.max.bytes", "10000000");
         config.create().expect("make a producer")
     }
 
@@ -201,10 +203,15 @@ impl Kafka {
         self.partitions(topic).into_iter().map(|partition| (partition, ends(partition))).collect()
     }
 
-    /// Every committed record of a topic, in the order of partitions and offsets.
+    /// Every committed record of a topic, in the order of partitions and offsets, once the transactions that are open now are over.
     #[track_caller]
     pub fn read(&self, topic: &str) -> Vec<Record> {
+        let written = self.ends(topic);
         let consumer = self.reader("read_committed");
+        wait_for("open transactions to end", || {
+            let committed = self.ends_of(&consumer, topic);
+            committed.iter().all(|(partition, (_, end))| written[partition].1 <= *end).then_some(())
+        });
         let mut list = TopicPartitionList::new();
         let mut open: BTreeMap<i32, i64> = BTreeMap::new();
         for (partition, (first, end)) in self.ends_of(&consumer, topic) {

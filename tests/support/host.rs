@@ -221,6 +221,9 @@ impl Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the log of host {}:\n{}", self.pid(), self.log());
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -132,4 +132,5 @@ pub fn five_thousand_arrive(pipeline: &Pipeline, compare: &dyn Fn() -> Findings)
     let again = pipeline.run_until_idle().ok();
     assert_eq!(["ingested", "delivered"].map(|name| again.count(name)), [0, 0]);
     compare().assert_clean();
+    assert_eq!(pipeline.verify(), Vec::<String>::new());
 }

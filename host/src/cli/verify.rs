@@ -5,12 +5,13 @@ use std::cell::RefCell;
 use serde_json::{Value, json};
 
 use super::{Done, Exit, Failure, OrExit, Output, PipelineArgs, Progress, Tone, inspect};
+use crate::config::plan::TopicAddress;
 use crate::record::escape;
 use crate::verify::{self, Finding, Findings, Report};
 
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  tidemill verify pipelines/users.toml\n\n\
-                  Exit 0: nothing wrong was found in what can be verified. Exit 1: something was. It reads only, and may run beside a host.")]
+                  Exit 0: nothing wrong was found in what can be verified. Exit 1: something was. Exit 3: it could not be read. It reads only, and may run beside a host.")]
 pub struct Args {
     #[command(flatten)]
     pipeline: PipelineArgs,
@@ -19,14 +20,15 @@ pub struct Args {
 pub fn run(args: Args, out: &Output) -> Result<Done, Failure> {
     let loaded = args.pipeline.load(out)?;
     let store_dir = args.pipeline.store_to_ask(&loaded);
-    if !store_dir.join("store.db").exists() {
+    // Of a topic elsewhere, only components are looked for there.
+    if loaded.pipeline.topic.at == TopicAddress::Embedded && !store_dir.join("store.db").exists() {
         let why =
             format!("there is no store in {} yet: run the pipeline first, or name its folder with --data", store_dir.display());
         return Err(Failure::new(Exit::Environment, why));
     }
-    let evidence = verify::open(&loaded.pipeline, &store_dir).or_exit(Exit::Failed)?;
+    let evidence = verify::open(&loaded.pipeline, &store_dir).or_exit(Exit::Environment)?;
     let bar = Bar { out, shown: RefCell::new(None) };
-    let report = verify::verify(&loaded.pipeline, evidence, inspect::engine()?, &bar).or_exit(Exit::Failed)?;
+    let report = verify::verify(&loaded.pipeline, evidence, inspect::engine()?, &bar).or_exit(Exit::Environment)?;
     drop(bar);
     print(&report, out);
     let summary = summary(&report);

@@ -154,8 +154,12 @@ impl Deliver {
         };
         // Never a jump: a person decides where to go on.
         lanes.remove(&partition);
-        self.report.alarm(&format!("partition {partition}"), Some(format!("{error}; the partition stands still")));
+        self.report.alarm(
+            &format!("partition {partition}"),
+            Some(format!("{error}; the partition stands still until a person moves its offset")),
+        );
         self.report.partition(partition, |status| {
+            status.here = true;
             "stopped".clone_into(&mut status.state);
             status.last_error = Some(error.to_string());
         });

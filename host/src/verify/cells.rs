@@ -149,6 +149,23 @@ pub fn row_of(columns: &[SinkColumn], rows: &Rows, row: usize) -> Row {
         .collect()
 }
 
+/// A list, set or map in one order. An empty one is none: Cassandra keeps no other.
+pub(super) fn collection(value: Value, cql: CqlType) -> Cell {
+    let ordered = match value {
+        Value::Array(mut elements) => {
+            if cql == CqlType::Set {
+                elements.sort_by(|a, b| a.as_str().cmp(&b.as_str()));
+                elements.dedup();
+            }
+            Value::Array(elements)
+        }
+        Value::Object(pairs) => pairs.into_iter().collect::<BTreeMap<_, _>>().into_iter().collect::<Map<_, _>>().into(),
+        other => other,
+    };
+    let is_empty = ordered.as_array().is_some_and(Vec::is_empty) || ordered.as_object().is_some_and(Map::is_empty);
+    if is_empty || ordered.is_null() { Cell::Null } else { Cell::Text(ordered.to_string().into_bytes()) }
+}
+
 fn cell(column: &BoundColumn, row: usize) -> Cell {
     if column.nulls.binary_search(&(row as u32)).is_ok() {
         return Cell::Null;
@@ -159,7 +176,7 @@ fn cell(column: &BoundColumn, row: usize) -> Cell {
         (BoundValues::Buffer(buffer), cql @ (CqlType::Decimal | CqlType::Varint | CqlType::Inet)) => {
             Cell::Text(sink::json::text(buffer.get(row), cql).into_bytes())
         }
-        (BoundValues::Buffer(_), _) => Cell::Text(sink::json::value(column, row).to_string().into_bytes()),
+        (BoundValues::Buffer(_), cql) => collection(sink::json::value(column, row), cql),
         (BoundValues::Uuids(values), _) => Cell::Blob(values[row].to_vec()),
         (BoundValues::Integers(values), CqlType::Time) => Cell::Text(sink::json::time(values[row]).to_string().into_bytes()),
         (BoundValues::Integers(values), _) => Cell::Integer(values[row]),

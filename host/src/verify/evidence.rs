@@ -95,6 +95,9 @@ pub trait Topic {
     /// Whether offsets follow one another without a gap.
     fn is_gapless(&self) -> bool;
 
+    /// The first offset that a partition holds now.
+    fn first(&mut self, partition: u32) -> Result<i64, Error>;
+
     /// Where each partition stands now.
     fn partitions(&mut self) -> Result<Vec<Partition>, Error>;
 
@@ -139,6 +142,9 @@ pub trait Table {
 
     /// How a delete shows.
     fn deletes(&self) -> Deletes;
+
+    /// Whether a column's cells belong to the rows that are read.
+    fn compares(&self, column: &str) -> bool;
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -19,6 +19,8 @@ pub struct Entry {
     /// `None`: the row goes.
     pub digest: Option<RowDigest>,
     pub when: When,
+    /// When the row is gone by itself, ms since 1970.
+    pub ends: Option<i64>,
 }
 
 /// Whether a table must show a record already.
@@ -62,7 +64,7 @@ impl Ledger {
         let connection = Connection::open("").map_err(wrong)?;
         let schema = format!(
             "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA temp_store = FILE; PRAGMA cache_size = -{CACHE_KIB};
-             CREATE TABLE expected (sink INTEGER, key BLOB, time INTEGER, partition INTEGER, offset INTEGER, digest BLOB, later INTEGER);
+             CREATE TABLE expected (sink INTEGER, key BLOB, time INTEGER, partition INTEGER, offset INTEGER, digest BLOB, later INTEGER, ends INTEGER);
              CREATE TABLE found (sink INTEGER, key BLOB, written INTEGER, torn INTEGER, digest BLOB, at INTEGER);
              CREATE TABLE unknown (partition INTEGER, first INTEGER, last INTEGER, why TEXT, PRIMARY KEY (partition, first)) WITHOUT ROWID;
              BEGIN;"
@@ -72,11 +74,11 @@ impl Ledger {
     }
 
     pub fn expect(&self, sink: usize, key: &Key, entry: &Entry) -> Result<(), Error> {
-        let insert = "INSERT INTO expected VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
-        let Entry { place, time, digest, when } = entry;
+        let insert = "INSERT INTO expected VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+        let Entry { place, time, digest, when, ends } = entry;
         let mut insert = self.connection.prepare_cached(insert).map_err(wrong)?;
         let later = *when == When::Later;
-        insert.execute(params![sink, key.encode(), time, place.partition, place.offset, digest, later]).map_err(wrong)?;
+        insert.execute(params![sink, key.encode(), time, place.partition, place.offset, digest, later, ends]).map_err(wrong)?;
         Ok(())
     }
 
@@ -122,7 +124,7 @@ impl Ledger {
     /// Every key of every table, once.
     pub fn settle(&self, mut each: impl FnMut(Account) -> Result<(), Error>) -> Result<(), Error> {
         let select = "
-            SELECT sink, key, 0, time, partition, offset, digest, later, 0 AS at FROM expected UNION ALL
+            SELECT sink, key, 0, time, partition, offset, digest, later, ends FROM expected UNION ALL
             SELECT sink, key, 1, written, 0, 0, digest, torn, at FROM found
             ORDER BY 1, 2, 3, 4";
         let mut statement = self.connection.prepare(select).map_err(wrong)?;
@@ -145,7 +147,7 @@ impl Ledger {
             }
             let place = Place { partition: read(row, 4)?, offset: read(row, 5)? };
             let when = if read(row, 7)? { When::Later } else { When::Settled };
-            let entry = Entry { place, time: read(row, 3)?, digest: read(row, 6)?, when };
+            let entry = Entry { place, time: read(row, 3)?, digest: read(row, 6)?, when, ends: read(row, 8)? };
             if when == When::Settled {
                 // A key may have been written a million times.
                 account.expected.retain(|before| before.when == When::Later || before.time == entry.time);

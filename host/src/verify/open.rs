@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::cassandra::CassandraTable;
 use super::embedded::{EmbeddedTable, EmbeddedTopic};
 use super::evidence::{Error, Table, Topic};
+use super::kafka::KafkaTopic;
 use crate::config::plan::{Pipeline, SinkAddress, TopicAddress};
 
 /// All that is looked at.
@@ -25,7 +27,7 @@ pub fn open(plan: &Pipeline, store_dir: &Path) -> Result<Evidence, Error> {
                     Error(format!("{} has no topic `{}`: nothing has run yet", store.display(), plan.topic.name))
                 })?)
             }
-            TopicAddress::Kafka { .. } => return Err(Error("this host cannot verify a topic of Kafka yet".to_owned())),
+            TopicAddress::Kafka(cluster) => Box::new(KafkaTopic::open(cluster, &plan.topic.name, &plan.name, &store)?),
         };
     let mut tables: BTreeMap<usize, Box<dyn Table>> = BTreeMap::new();
     for (at, sink) in plan.sinks.iter().enumerate() {
@@ -37,7 +39,12 @@ pub fn open(plan: &Pipeline, store_dir: &Path) -> Result<Evidence, Error> {
                 })?;
                 tables.insert(at, Box::new(found));
             }
-            SinkAddress::Cassandra { .. } => return Err(Error("this host cannot verify a table of Cassandra yet".to_owned())),
+            SinkAddress::Cassandra { hosts, table } => {
+                let found = CassandraTable::open(sink, hosts, table)?;
+                let found =
+                    found.ok_or_else(|| Error(format!("there is no table `{table}` in the cluster of sink `{}`", sink.name)))?;
+                tables.insert(at, Box::new(found));
+            }
             SinkAddress::File { .. }
             | SinkAddress::Stdout
             | SinkAddress::Topic { .. }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::Verification;
-use super::decide::Decided;
+use super::decide::{Decided, TableRows};
 use super::evidence::{Error, Letter, Letters, Partition, Piece};
 use super::ledger::{Entry, When};
 use super::letters;
@@ -59,9 +59,12 @@ impl Verification<'_> {
                 Stretch::Ahead => Letters::default(),
                 _ => self.topic.letters(partition.number, from..damaged.as_ref().map_or(end, |damaged| damaged.end))?,
             };
-            for hole in holes(&batch, from..end) {
-                counted.incomplete = true;
-                self.hole(partition, hole, &mut letters)?;
+            let holes = holes(&batch, from..end);
+            if !holes.is_empty() {
+                let first = self.topic.first(partition.number)?;
+                for hole in holes {
+                    counted.incomplete |= self.hole(partition.number, hole, first, &mut letters)?;
+                }
             }
             for (boundary, piece) in cut(self.courses.get(&partition.number).map_or(&[], Vec::as_slice), batch) {
                 self.batch(partition, boundary, &piece, stretch, &mut letters, &mut counted)?;
@@ -91,23 +94,39 @@ impl Verification<'_> {
         self.ledger.unknown(partition, offsets, why)
     }
 
-    /// Offsets without a record. Retention may have removed them meanwhile.
-    fn hole(&mut self, partition: &Partition, hole: Range<i64>, letters: &mut Letters) -> Result<(), Error> {
-        let inside = |offset: &i64| hole.contains(offset);
-        if !self.topic.is_gapless() {
-            return Ok(());
+    /// Offsets without a record; the topic now begins at `first`. Returns whether there may have been records.
+    fn hole(&mut self, partition: u32, hole: Range<i64>, first: i64, letters: &mut Letters) -> Result<bool, Error> {
+        // Retention has removed them meanwhile.
+        let gone = hole.start..hole.end.min(first);
+        if !gone.is_empty() {
+            letters.kept.retain(|offset, _| !gone.contains(offset));
+            self.unknown(partition, gone.clone(), PAST_RETENTION)?;
         }
-        let now = self.topic.partitions()?;
-        if now.iter().any(|now| now.number == partition.number && now.first >= hole.end) {
-            letters.kept.retain(|offset, _| !inside(offset));
-            return self.unknown(partition.number, hole, PAST_RETENTION);
+        let lost = hole.start.max(first)..hole.end;
+        if lost.is_empty() || !self.topic.is_gapless() {
+            return Ok(!gone.is_empty());
         }
-        self.report.missing.add(|| {
-            let what = format!("records {} to {} of partition {} in the topic", hole.start, hole.end - 1, partition.number);
-            Finding::new(what)
-        });
-        letters.kept.retain(|offset, _| !inside(offset));
-        self.unknown(partition.number, hole, LOST)
+        self.report
+            .missing
+            .add(|| Finding::new(format!("records {} to {} of partition {partition} in the topic", lost.start, lost.end - 1)));
+        letters.kept.retain(|offset, _| !lost.contains(offset));
+        self.unknown(partition, lost, LOST)?;
+        Ok(true)
+    }
+
+    /// Records behind the position.
+    pub fn waiting(&mut self, partition: &Partition) -> Result<u64, Error> {
+        let mut from = partition.settled();
+        if self.topic.is_gapless() {
+            return Ok((partition.end - from).max(0) as u64);
+        }
+        let mut waiting = 0;
+        loop {
+            let batch = self.topic.records(partition.number, from..partition.end)?.batch;
+            let Some(last) = batch.offsets().last() else { return Ok(waiting) };
+            waiting += batch.rows() as u64;
+            from = last + 1;
+        }
     }
 
     fn batch(
@@ -262,6 +281,15 @@ impl Verification<'_> {
         }
     }
 
+    /// The cells of a row that the table tells of.
+    pub(super) fn row_of(&self, table: &TableRows, row: usize) -> cells::Row {
+        let mut cells = cells::row_of(&table.columns, &table.rows, row);
+        if let Some(known) = self.tables.get(&table.sink) {
+            cells.retain(|column, _| known.compares(column));
+        }
+        cells
+    }
+
     /// Books the rows that a batch leads to.
     fn book(&mut self, boundary: &Boundary, batch: &Batch, decided: &Decided, judged: &[Judged]) -> Result<(), Error> {
         for table in &decided.tables {
@@ -275,8 +303,10 @@ impl Verification<'_> {
                     Judged::Refused => When::Later,
                     Judged::Nothing | Judged::Unknown => continue,
                 };
-                let digest = (!goes).then(|| cells::digest(&cells::row_of(&table.columns, &table.rows, row)));
-                let entry = Entry { place, time: boundary.write_time(place.offset), digest, when };
+                let digest = (!goes).then(|| cells::digest(&self.row_of(table, row)));
+                let ttl = self.plan.sinks[table.sink].ttl.filter(|_| !goes);
+                let ends = ttl.map(|ttl| batch.timestamps()[record].saturating_add(ttl.as_millis() as i64));
+                let entry = Entry { place, time: boundary.write_time(place.offset), digest, when, ends };
                 self.ledger.expect(table.sink, &cells::key_of(&table.columns, &table.rows, row), &entry)?;
             }
         }

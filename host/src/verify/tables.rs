@@ -105,7 +105,7 @@ impl Verification<'_> {
             if account.expected.iter().any(|later| later.when == When::Later && later.digest.is_none()) {
                 return Ok(Verdict::Nothing);
             }
-            if self.may_have_expired(account.sink, entry) {
+            if entry.ends.is_some_and(|ends| ends <= self.now_micros / 1_000) {
                 return Ok(Verdict::Unknown(EXPIRED.to_owned()));
             }
             if let Some(why) = self.ledger.is_any_unknown_from(entry.place)? {
@@ -220,7 +220,7 @@ impl Verification<'_> {
         for table in decided.tables.iter().filter(|table| table.sink == account.sink) {
             for row in (0..table.rows.len()).filter(|row| table.rows.deleted.binary_search(&(*row as u32)).is_err()) {
                 if cells::key_of(&table.columns, &table.rows, row) == account.key {
-                    return Ok(Some(cells::row_of(&table.columns, &table.rows, row)));
+                    return Ok(Some(self.row_of(table, row)));
                 }
             }
         }

@@ -50,7 +50,11 @@ impl Names {
 
     /// The same over restarts, so that a restart ends its own open transaction at once.
     pub(super) fn saver(&self) -> String {
-        format!("{}-{}", self.pipeline, self.host)
+        self.saver_of(&self.host)
+    }
+
+    pub(super) fn saver_of(&self, host: &str) -> String {
+        format!("{}-{host}", self.pipeline)
     }
 
     /// Whoever begins with it fences the one that polled before.

@@ -250,7 +250,7 @@ impl Reading {
         let (inner, assignment, done, serial) = (self.inner.clone(), self.assignment.clone(), self.done.0.clone(), self.serial);
         let ask = move || {
             while !assignment.is_closed() {
-                let found = take_over::starts(&inner, &partitions);
+                let found = take_over::starts(&inner, &partitions, &assignment.closed);
                 let again = found.is_err();
                 let _ = done.send((serial, found.map_or_else(Done::Waiting, Done::TakenOver)));
                 assignment.signal.raise();

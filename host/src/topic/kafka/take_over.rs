@@ -4,11 +4,17 @@
 //! save produces the position before it sends the offset, so whoever sees the offset sees the position that it belongs to, and one that
 //! differs was moved by a person.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use super::Inner;
 use super::names::Side;
+use super::transaction::Transactional;
 use crate::topic::{Boundary, Error, Position};
+
+/// A save takes much less.
+const OPEN_TRANSACTION: Duration = Duration::from_secs(2);
 
 pub(super) struct Start {
     pub(super) partition: u32,
@@ -24,12 +30,12 @@ pub(super) struct Start {
 }
 
 /// Blocks until all of it is known.
-pub(super) fn starts(inner: &Inner, partitions: &[u32]) -> Result<Vec<Start>, Error> {
+pub(super) fn starts(inner: &Inner, partitions: &[u32], given_up: &AtomicBool) -> Result<Vec<Start>, Error> {
     // A group that is still moving partitions tells some members that nothing is new for them: that too wants an answer.
     if partitions.is_empty() {
         return Ok(Vec::new());
     }
-    inner.view.catch_up(&inner.lookups, Side::Positions, partitions)?;
+    catch_up(inner, partitions, given_up)?;
     inner.view.catch_up(&inner.lookups, Side::Letters, partitions)?;
     inner.view.catch_up(&inner.lookups, Side::Control, &[0])?;
     let committed = inner.lookups.committed(partitions)?;
@@ -43,6 +49,24 @@ pub(super) fn starts(inner: &Inner, partitions: &[u32]) -> Result<Vec<Start>, Er
         Start { partition, position, next, first, moved, out_of_range, letters, boundaries }
     };
     Ok(partitions.iter().zip(committed).zip(extents).map(start).collect())
+}
+
+/// Reads the positions up to their end. A host that died while it saved has left a transaction open, which would stand in the way until the
+/// cluster gives it up. Whoever saved these partitions last has lost them, so it is ended in its name; if it lives, it begins anew.
+fn catch_up(inner: &Inner, partitions: &[u32], given_up: &AtomicBool) -> Result<(), Error> {
+    let within = inner.view.catch_up_within(OPEN_TRANSACTION, &inner.lookups, Side::Positions, partitions);
+    if within.is_ok() {
+        return within;
+    }
+    let held = inner.view.positions();
+    let others = partitions.iter().filter_map(|partition| held.get(partition)).map(|held| held.host.as_str());
+    for host in others.filter(|host| *host != inner.names.host).collect::<BTreeSet<_>>() {
+        tracing::info!(target: "kafka", "host {host} saved partitions {partitions:?} last: a transaction that it left open is ended");
+        if let Err(error) = Transactional::new(&inner.plan, &inner.names.saver_of(host), given_up) {
+            tracing::debug!(target: "kafka", "{error}");
+        }
+    }
+    inner.view.catch_up(&inner.lookups, Side::Positions, partitions)
 }
 
 /// The offset to start at, and where a person has moved it. A committed offset that has expired changes nothing.

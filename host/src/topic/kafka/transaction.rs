@@ -81,6 +81,10 @@ impl Transactional {
         records: impl Iterator<Item = Record<'a>>,
         offsets: Option<(&TopicPartitionList, &ConsumerGroupMetadata)>,
     ) -> Result<(), Failed> {
+        let (before, after) = match offsets {
+            Some(_) => ("before-commit", "after-commit"),
+            None => ("before-page-commit", "after-page-commit"),
+        };
         self.producer.begin_transaction().map_err(|error| broken(&error))?;
         let filled = self.fill(given_up, records).and_then(|()| match offsets {
             // Behind the records, so that whoever sees the offsets sees the position that they belong to.
@@ -89,9 +93,9 @@ impl Transactional {
             }
             None => Ok(()),
         });
-        crash::point("before-commit");
+        crash::point(before);
         let committed = filled.and_then(|()| self.patiently(given_up, || self.producer.commit_transaction(STEP_TIMEOUT)));
-        crash::point("after-commit");
+        crash::point(after);
         let Err(failed @ (Failed::Aborted(_) | Failed::TooLarge(_))) = committed else { return committed };
         match self.patiently(given_up, || self.producer.abort_transaction(STEP_TIMEOUT)) {
             Ok(()) => Err(failed),

@@ -135,9 +135,20 @@ impl View {
 
     /// Blocks until everything is known that was written to these partitions before now.
     pub(super) fn catch_up(&self, lookups: &Lookups, side: Side, partitions: &[u32]) -> Result<(), Error> {
+        self.catch_up_within(PATIENCE, lookups, side, partitions)
+    }
+
+    /// [`View::catch_up`] for so long at most.
+    pub(super) fn catch_up_within(
+        &self,
+        patience: Duration,
+        lookups: &Lookups,
+        side: Side,
+        partitions: &[u32],
+    ) -> Result<(), Error> {
         let topic = self.names.side(side);
         let ends = lookups.ends(&topic, partitions)?;
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + patience;
         let mut known = self.known();
         loop {
             let reached = |(partition, end): (&u32, &i64)| known.reached.get(&(side, *partition)).is_some_and(|next| next >= end);

@@ -27,7 +27,7 @@ const BATCH_BYTES: usize = 4 << 20;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A connection that cannot change anything.
-fn connect(path: &Path) -> Result<Connection, Error> {
+pub fn connect(path: &Path) -> Result<Connection, Error> {
     let open = || {
         let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
         connection.busy_timeout(BUSY_TIMEOUT)?;
@@ -78,6 +78,13 @@ impl EmbeddedTopic {
 impl Topic for EmbeddedTopic {
     fn is_gapless(&self) -> bool {
         true
+    }
+
+    fn first(&mut self, partition: u32) -> Result<i64, Error> {
+        let row = self.partition_row(partition)?;
+        self.read("the start of a partition", |connection| {
+            connection.query_row("SELECT first FROM partitions WHERE id = ?1", [row], |row| row.get(0))
+        })
     }
 
     fn partitions(&mut self) -> Result<Vec<Partition>, Error> {

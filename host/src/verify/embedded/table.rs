@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Row as SqlRow, params};
 
 use super::{connect, parse};
 use crate::config::plan::{CqlType, SinkColumn};
-use crate::verify::cells::{Cell, Key, Row};
+use crate::verify::cells::{Cell, Key, Row, collection};
 use crate::verify::evidence::{Deletes, Error, Found, Table};
 
 /// Rows read in one snapshot.
@@ -89,6 +89,10 @@ impl Table for EmbeddedTable {
     fn deletes(&self) -> Deletes {
         Deletes::Hidden { micros: HIDDEN_MICROS }
     }
+
+    fn compares(&self, _: &str) -> bool {
+        true
+    }
 }
 
 fn quoted(name: &str) -> String {
@@ -101,6 +105,9 @@ fn cell(value: ValueRef<'_>, cql: CqlType) -> Cell {
         ValueRef::Integer(value) => Cell::Integer(value),
         ValueRef::Real(value) => Cell::Real(value),
         ValueRef::Text(text) if cql == CqlType::Date => days(text).map_or_else(|| Cell::Text(text.to_vec()), Cell::Integer),
+        ValueRef::Text(text) if matches!(cql, CqlType::List | CqlType::Set | CqlType::Map) => {
+            serde_json::from_slice(text).map_or_else(|_| Cell::Text(text.to_vec()), |value| collection(value, cql))
+        }
         ValueRef::Text(text) => Cell::Text(text.to_vec()),
         ValueRef::Blob(bytes) => Cell::Blob(bytes.to_vec()),
     }
