@@ -23,6 +23,8 @@ mod delivery;
 mod jars;
 #[path = "services/kafka.rs"]
 mod kafka;
+#[path = "services/passed.rs"]
+mod passed;
 #[path = "services/process.rs"]
 mod process;
 #[path = "services/scene.rs"]

@@ -11,6 +11,7 @@ use rusqlite::Connection;
 use support::host::{Answer, Host, Pipeline};
 use support::jobs::{self, Scene};
 use support::verify::{self, Extent, Findings};
+use support::wait_for;
 use tempfile::TempDir;
 
 /// A run without a fault, and the store that it left.
@@ -249,7 +250,10 @@ fn beside_a_running_host_what_is_settled_is_found_right() {
         partitions.iter().map(|partition| partition["next"].as_i64().expect("an offset")).sum()
     };
     let mut before = -1;
+    let emitted = || host.status()["totals"]["emitted"].as_u64();
     for _ in 0..4 {
+        let seen = emitted();
+        wait_for("the host to go on", || (emitted() > seen).then_some(()));
         let answer = scene.pipeline.ask(&["verify"], &[]).ok();
         assert_eq!(answer.result()["unverifiable"], serde_json::json!({}), "{:#}", answer.envelope);
         assert!(settled(&answer) > before, "the host went on: {:#}", answer.envelope);

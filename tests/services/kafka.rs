@@ -199,7 +199,8 @@ impl Kafka {
     }
 
     fn ends_of(&self, consumer: &BaseConsumer, topic: &str) -> BTreeMap<i32, (i64, i64)> {
-        let ends = |partition| consumer.fetch_watermarks(topic, partition, PATIENCE).expect("ask for the ends");
+        // A client that has just begun may not know of the partition.
+        let ends = |partition| wait_for("the ends", || consumer.fetch_watermarks(topic, partition, PATIENCE).ok());
         self.partitions(topic).into_iter().map(|partition| (partition, ends(partition))).collect()
     }
 

@@ -185,6 +185,7 @@ fn beside_two_hosts_at_load_what_is_settled_is_found_right() {
     };
     let mut before = -1;
     for looker in [&scene.pipeline(), &scene.elsewhere(), &scene.pipeline()] {
+        delivers(&first);
         let answer = ask(looker);
         assert!(settled(&answer) > before, "the hosts went on: {:#}", answer.envelope);
         before = settled(&answer);

@@ -1,0 +1,49 @@
+//! The topic lacks what comes next, since retention passed the position of a host that was down: that is an alarm, and nothing is jumped over,
+//! until a person says where to go on.
+
+use crate::scene::{Scene, assert_nothing_went_back};
+use crate::support::host::Host;
+use crate::support::{jobs, wait_for};
+
+#[test]
+fn what_retention_took_before_it_was_delivered_is_told_and_a_person_says_where_to_go_on() {
+    let Some(services) = crate::both() else { return };
+    let scene = Scene::new("passed", services, jobs::lines(3_000));
+    let one = scene.pipeline().set("topic.partitions=1");
+    one.clone().set("source.records=1000").run_until_idle().ok();
+    let mut host = one.clone().env("TIDEMILL_CRASH_AT", "after-poll:1").start("run", &[]);
+    assert!(Host::was_killed(host.wait()), "{}", host.log());
+    let before = scene.snapshot(services);
+    let settled = wait_for("a position", || {
+        let held = services.0.read(&format!("{}.positions", scene.name)).pop()?.value?;
+        serde_json::from_slice::<serde_json::Value>(&held).ok()?["position"]["next"].as_i64()
+    });
+    let waiting = scene.cluster(services).records().into_iter().filter(|record| record.offset >= settled).count();
+    assert!(waiting > 20, "{waiting} records wait at {settled}");
+    services.0.delete_records(scene.name, &[(0, settled + 10)]);
+
+    let mut host = scene.start(&one.clone().set("source.records=1000"));
+    wait_for("an alarm", || {
+        let alarms = host.status()["alarms"].to_string();
+        (alarms.contains(&format!("offset {settled} is asked for")) && alarms.contains("a person")).then_some(())
+    });
+    assert!(host.has_ended().is_none(), "{}", host.log());
+    assert_eq!(host.status()["partitions"]["0"]["state"], "stopped");
+    host.terminate();
+    assert!(host.wait().success(), "{}", host.log());
+    assert_eq!(scene.snapshot(services), before, "nothing was delivered");
+
+    scene.move_group(services, &["--to-earliest"]);
+    one.set("source.every=0s").set("source.records=2000").run_until_idle().ok();
+    let after = scene.snapshot(services);
+    assert_nothing_went_back(&before, &after);
+    assert!(after.len() > before.len());
+    // What the topic holds is right, and what it does not hold is not judged.
+    let answer = scene.pipeline().ask(&["verify"], &[]).ok();
+    let reason = "the topic holds its record no longer (retention)";
+    assert!(
+        answer.count("records") > 20 && answer.result()["unverifiable"][reason].as_u64() > Some(100),
+        "{:#}",
+        answer.envelope
+    );
+}
