@@ -10,6 +10,7 @@ mod checkpoint;
 pub mod components;
 mod error;
 pub mod host;
+pub mod keys;
 mod lock;
 pub mod log;
 mod open;
@@ -19,6 +20,7 @@ mod signal;
 pub mod swaps;
 mod writer;
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -71,6 +73,8 @@ struct Inner {
     threads: Mutex<Vec<JoinHandle<()>>>,
     appended: Arc<Signal>,
     saved: watch::Sender<u64>,
+    /// By table.
+    keys: Mutex<HashMap<String, Arc<keys::Keys>>>,
 }
 
 impl Store {
@@ -105,6 +109,7 @@ impl Store {
                 threads: Mutex::new(threads),
                 appended: Arc::new(Signal::default()),
                 saved: watch::Sender::new(0),
+                keys: Mutex::default(),
             }),
         })
     }
@@ -183,6 +188,12 @@ impl Store {
     /// Raised by whoever appended to a log of this store.
     pub fn appended(&self) -> Arc<Signal> {
         self.inner.appended.clone()
+    }
+
+    /// The keys of a table: `rows` is the stored table with its column `row`, and `columns` its key, all quoted.
+    pub fn keys(&self, table: &str, rows: &str, row: &str, columns: &[String]) -> Arc<keys::Keys> {
+        let mut known = self.inner.keys.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        known.entry(table.to_owned()).or_insert_with(|| Arc::new(keys::Keys::new(table, rows, row, columns))).clone()
     }
 
     /// Raised by whoever saved a position: there may be room in a log again.

@@ -13,12 +13,12 @@ pub(super) const FILE: &str = "store.db";
 /// `PRAGMA application_id`: "Tide".
 const APPLICATION_ID: i32 = 0x5469_6465;
 /// `PRAGMA user_version`. It grows with each change of `schema.sql`.
-const SCHEMA_VERSION: i32 = 1;
+const SCHEMA_VERSION: i32 = 2;
 const SCHEMA: &str = include_str!("schema.sql");
 
 const PAGE_BYTES: u32 = 4096;
-/// Pages that the writer keeps in memory: the inner pages of the key indices of some ten million rows. Part of the host's 150 MB.
-const WRITER_CACHE_KIB: u32 = 48 * 1024;
+/// Pages that the writer keeps in memory. Part of the host's 150 MB.
+const WRITER_CACHE_KIB: u32 = 32 * 1024;
 const READER_CACHE_KIB: u32 = 2 * 1024;
 /// Statements of log, saves and tables that stay prepared.
 const STATEMENTS_CACHED: usize = 128;

@@ -1,4 +1,4 @@
--- Schema 1. Result tables are made by their sinks.
+-- Schema 2. Result tables are made by their sinks.
 
 -- The last number given, by what it counts. A number is never given twice, also when what it named is gone.
 CREATE TABLE counters (
@@ -127,5 +127,8 @@ CREATE TABLE quarantine (
 -- Result tables: the view's name, and all columns that the stored table has (JSON), see sink/embedded/table.rs.
 CREATE TABLE tables (
     name            TEXT PRIMARY KEY,
-    columns         TEXT NOT NULL
+    columns         TEXT NOT NULL,
+    -- Writes so far, and the row up to which keys are merged, see store/keys.rs.
+    writes          INTEGER NOT NULL DEFAULT 0,
+    merged          INTEGER NOT NULL DEFAULT 0
 );

@@ -23,6 +23,7 @@ use async_trait::async_trait;
 use super::{BindRejection, Bound, Emitted, Error, Rows, Sink, bind};
 use crate::config::plan::{SinkColumn, SinkPlan};
 use crate::record::Place;
+use crate::store::keys::Keys;
 use crate::store::{Store, Write};
 
 pub use rows::{count, latest};
@@ -40,8 +41,12 @@ struct Table {
     ttl: Option<Duration>,
     /// Whether rows have their end beside them.
     ends: bool,
-    upsert: String,
-    delete: String,
+    /// The stored row of each key.
+    keys: Arc<Keys>,
+    insert: String,
+    update: String,
+    insert_deleted: String,
+    clear: String,
     purge: String,
     /// When hidden rows were last removed, ms.
     purged_ms: AtomicI64,
@@ -53,7 +58,7 @@ impl Embedded {
         let (wanted, wants) = (table.to_owned(), plan.clone());
         let opened = store.write_returning(move |connection| table::open(connection, &wanted, &wants)).await?;
         let stored = opened.map_err(Error::Systemic)?;
-        let table = Arc::new(Table::new(table, plan, &stored));
+        let table = Arc::new(Table::new(store, table, plan, &stored));
         Ok(Embedded { name: plan.name.clone(), store: store.clone(), table })
     }
 

@@ -72,7 +72,8 @@ pub(super) fn open(connection: &Connection, table: &str, plan: &SinkPlan) -> Res
         }
     }
     let text = serde_json::to_string(&stored).map_err(|error| Error::Sqlite(format!("write the columns of a table: {error}")))?;
-    connection.execute("INSERT OR REPLACE INTO tables (name, columns) VALUES (?1, ?2)", params![table, text])?;
+    let keep = "INSERT INTO tables (name, columns) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET columns = excluded.columns";
+    connection.execute(keep, params![table, text])?;
     let mut ends = has_ends(connection, table)?;
     if plan.ttl.is_some() && !ends {
         connection.execute_batch(&format!("ALTER TABLE {} ADD COLUMN {ENDS} INTEGER", stored_name(table)))?;
@@ -117,14 +118,10 @@ fn make(connection: &Connection, table: &str, columns: &[SinkColumn]) -> Result<
             format!("{} {}{not_null}", quoted(&column.column), affinity(column.cql))
         })
         .collect();
-    let key: Vec<String> = columns.iter().filter(|column| column.key.is_some()).map(|column| quoted(&column.column)).collect();
     connection.execute_batch(&format!(
         "CREATE TABLE {stored} ({ROW} INTEGER PRIMARY KEY, {TIME} INTEGER NOT NULL, {DELETED} INTEGER NOT NULL, {});
-         CREATE UNIQUE INDEX {} ON {stored} ({});
          CREATE INDEX {} ON {stored} ({TIME}) WHERE {DELETED};",
         declared.join(", "),
-        quoted(&format!("{table}:key")),
-        key.join(", "),
         quoted(&format!("{table}:deleted")),
     ))?;
     Ok(())

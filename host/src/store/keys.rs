@@ -1,0 +1,364 @@
+//! Which row of a table holds a key: the newest keys in memory, all others in a b-tree.
+//!
+//! A b-tree that gets random keys commit by commit writes about a page (4 KiB) for each of them. Here new keys stay in memory until there
+//! are [`RECENT_MAX`]; then they are merged in their order, a slice with each write, so that one page is written for many keys. Nothing is
+//! lost with the memory: keys lie in their rows too, and those that are not merged yet are read back from there. The idea is the
+//! log-structured merge-tree (O'Neil, Cheng, Gawlick, O'Neil 1996), with two components.
+
+use std::hash::BuildHasher;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use hashbrown::HashTable;
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::Error;
+
+/// Keys in memory before they are merged: for uuids about 16 MB, and as much again while they are.
+const RECENT_MAX: usize = 400_000;
+/// Keys merged with a write that brings none.
+const SLICE_MIN: usize = 500;
+
+/// The keys of one table. All handles to it must be this one, see [`super::Store::keys`].
+pub struct Keys {
+    /// Name of the table in `tables`.
+    table: String,
+    /// Makes the b-tree.
+    create: String,
+    /// `@row` and key of the rows above a row, ascending.
+    unmerged: String,
+    last: String,
+    find: String,
+    put: String,
+    remove: String,
+    recent_max: usize,
+    state: Mutex<State>,
+}
+
+/// What is in memory. It holds as long as the store counts as many writes.
+#[derive(Default)]
+struct State {
+    writes: Option<i64>,
+    /// The last row that was given. None is given twice, also when the last ones were removed: what lies at or below a merged row is merged.
+    last: i64,
+    recent: Tier,
+    merging: Option<Merging>,
+}
+
+struct Merging {
+    tier: Tier,
+    /// Entries of the tier, ascending by key.
+    order: Vec<u32>,
+    /// How many of them are merged.
+    merged: usize,
+    /// The last row of the tier.
+    upto: i64,
+}
+
+/// Keys of a table during one write. Everything it does is part of the transaction.
+pub struct Writing<'a> {
+    keys: &'a Keys,
+    connection: &'a Connection,
+    state: MutexGuard<'a, State>,
+    inserted: usize,
+}
+
+impl Keys {
+    /// `rows` is the stored table and `columns` its key, all quoted.
+    pub(super) fn new(table: &str, rows: &str, row: &str, columns: &[String]) -> Keys {
+        let tree = format!("\"{}:keys\"", table.replace('"', "\"\""));
+        Keys {
+            table: table.to_owned(),
+            create: format!("CREATE TABLE IF NOT EXISTS {tree} (key BLOB PRIMARY KEY, row INTEGER NOT NULL) WITHOUT ROWID"),
+            unmerged: format!("SELECT {row}, {} FROM {rows} WHERE {row} > ?1 ORDER BY {row}", columns.join(", ")),
+            last: format!("SELECT coalesce(max({row}), 0) FROM {rows}"),
+            find: format!("SELECT row FROM {tree} WHERE key = ?1"),
+            put: format!("INSERT OR REPLACE INTO {tree} (key, row) VALUES (?1, ?2)"),
+            remove: format!("DELETE FROM {tree} WHERE key = ?1"),
+            recent_max: RECENT_MAX,
+            state: Mutex::default(),
+        }
+    }
+
+    /// Within a transaction of the writer, once for each write of rows.
+    pub fn writing<'a>(&'a self, connection: &'a Connection) -> Result<Writing<'a>, Error> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let counted = "SELECT writes, merged FROM tables WHERE name = ?1";
+        let (writes, merged): (i64, i64) =
+            connection.prepare_cached(counted)?.query_row([&self.table], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        // Another count: the store was just opened, or a transaction with our changes was undone.
+        if state.writes != Some(writes) {
+            *state = self.load(connection, merged)?;
+        }
+        // Until it has ended well, what is in memory may be ahead of the store.
+        state.writes = None;
+        Ok(Writing { keys: self, connection, state, inserted: 0 })
+    }
+
+    fn load(&self, connection: &Connection, merged: i64) -> Result<State, Error> {
+        connection.execute(&self.create, [])?;
+        let mut recent = Tier::default();
+        let mut unmerged = connection.prepare_cached(&self.unmerged)?;
+        let mut rows = unmerged.query([merged])?;
+        let mut key = Vec::new();
+        while let Some(row) = rows.next()? {
+            read(row, 1, &mut key)?;
+            recent.insert(&key, row.get(0)?);
+        }
+        let last: i64 = connection.query_row(&self.last, [], |row| row.get(0))?;
+        Ok(State { writes: None, last: last.max(merged), recent, merging: None })
+    }
+}
+
+impl Writing<'_> {
+    pub fn find(&self, key: &[u8]) -> Result<Option<i64>, Error> {
+        if let Some(row) = self.state.recent.find(key) {
+            return Ok(Some(row));
+        }
+        if let Some(row) = self.state.merging.as_ref().and_then(|merging| merging.tier.find(key)) {
+            return Ok(Some(row));
+        }
+        Ok(self.connection.prepare_cached(&self.keys.find)?.query_row([key], |row| row.get(0)).optional()?)
+    }
+
+    /// Takes in a key that was not there, and says which row is its.
+    pub fn insert(&mut self, key: &[u8]) -> i64 {
+        self.inserted += 1;
+        let state = &mut *self.state;
+        state.last += 1;
+        state.recent.insert(key, state.last);
+        state.last
+    }
+
+    /// The key's row is gone.
+    pub fn remove(&mut self, key: &[u8]) -> Result<(), Error> {
+        self.state.recent.remove(key);
+        if let Some(merging) = &mut self.state.merging {
+            merging.tier.remove(key);
+        }
+        self.connection.prepare_cached(&self.keys.remove)?.execute([key])?;
+        Ok(())
+    }
+
+    /// Merges a slice, and counts the write.
+    pub fn end(mut self) -> Result<(), Error> {
+        let state = &mut *self.state;
+        if state.merging.is_none() && state.recent.len() >= self.keys.recent_max {
+            state.merging = Some(Merging::of(std::mem::take(&mut state.recent), state.last));
+        }
+        let mut merged = None;
+        if let Some(merging) = &mut state.merging {
+            // Twice as many as come in: it ends before memory is full again.
+            let slice = (2 * self.inserted).max(SLICE_MIN);
+            let mut put = self.connection.prepare_cached(&self.keys.put)?;
+            for entry in merging.order.iter().skip(merging.merged).take(slice) {
+                if let Some((key, row)) = merging.tier.get(*entry) {
+                    put.execute(params![key, row])?;
+                }
+            }
+            merging.merged += slice;
+            if merging.merged >= merging.order.len() {
+                merged = Some(merging.upto);
+            }
+        }
+        if merged.is_some() {
+            state.merging = None;
+        }
+        let count = "UPDATE tables SET writes = writes + 1, merged = coalesce(?2, merged) WHERE name = ?1 RETURNING writes";
+        let writes = self.connection.prepare_cached(count)?.query_row(params![self.keys.table, merged], |row| row.get(0))?;
+        state.writes = Some(writes);
+        Ok(())
+    }
+}
+
+impl Merging {
+    fn of(tier: Tier, upto: i64) -> Merging {
+        // Most keys differ in their first bytes, which lie together here.
+        let mut order: Vec<(u64, u32)> = (0..tier.ends.len() as u32).map(|entry| (prefix(tier.key(entry)), entry)).collect();
+        order.sort_unstable_by(|(a, at), (b, other)| a.cmp(b).then_with(|| tier.key(*at).cmp(tier.key(*other))));
+        Merging { order: order.into_iter().map(|(_, entry)| entry).collect(), tier, merged: 0, upto }
+    }
+}
+
+fn prefix(key: &[u8]) -> u64 {
+    let mut first = [0; 8];
+    let len = key.len().min(8);
+    first[..len].copy_from_slice(&key[..len]);
+    u64::from_be_bytes(first)
+}
+
+/// Keys in one buffer, their rows, and a table that finds them.
+#[derive(Default)]
+struct Tier {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+    /// [`GONE`] where the key was removed.
+    rows: Vec<i64>,
+    entries: HashTable<u32>,
+    hasher: std::hash::RandomState,
+}
+
+const GONE: i64 = -1;
+
+impl Tier {
+    fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    fn key(&self, entry: u32) -> &[u8] {
+        key_of(&self.bytes, &self.ends, entry)
+    }
+
+    fn get(&self, entry: u32) -> Option<(&[u8], i64)> {
+        let row = self.rows[entry as usize];
+        (row != GONE).then(|| (self.key(entry), row))
+    }
+
+    fn find(&self, key: &[u8]) -> Option<i64> {
+        let found = self.entries.find(self.hasher.hash_one(key), |entry| self.key(*entry) == key)?;
+        Some(self.rows[*found as usize])
+    }
+
+    fn insert(&mut self, key: &[u8], row: i64) {
+        let entry = self.ends.len() as u32;
+        self.bytes.extend_from_slice(key);
+        self.ends.push(self.bytes.len());
+        self.rows.push(row);
+        let (bytes, ends, hasher) = (&self.bytes, &self.ends, &self.hasher);
+        let hash = |entry: &u32| hasher.hash_one(key_of(bytes, ends, *entry));
+        self.entries.insert_unique(hasher.hash_one(key), entry, hash);
+    }
+
+    fn remove(&mut self, key: &[u8]) {
+        let hash = self.hasher.hash_one(key);
+        let (bytes, ends) = (&self.bytes, &self.ends);
+        if let Ok(found) = self.entries.find_entry(hash, |entry| key_of(bytes, ends, *entry) == key) {
+            let (entry, _) = found.remove();
+            self.rows[entry as usize] = GONE;
+        }
+    }
+}
+
+fn key_of<'a>(bytes: &'a [u8], ends: &[usize], entry: u32) -> &'a [u8] {
+    let at = entry as usize;
+    let start = if at == 0 { 0 } else { ends[at - 1] };
+    &bytes[start..ends[at]]
+}
+
+/// The key in the columns of a row from `first` on.
+pub fn read(row: &Row<'_>, first: usize, key: &mut Vec<u8>) -> Result<(), Error> {
+    let columns = row.as_ref().column_count();
+    key.clear();
+    for at in first..columns {
+        push(key, row.get_ref(at)?, columns == first + 1);
+    }
+    Ok(())
+}
+
+/// Adds a column to a key. Types do not change under a table, so equal keys are equal bytes and others are not. `alone`: it is the only one.
+pub fn push(key: &mut Vec<u8>, value: ValueRef<'_>, alone: bool) {
+    match value {
+        ValueRef::Null => {}
+        ValueRef::Integer(value) => key.extend_from_slice(&value.to_be_bytes()),
+        ValueRef::Real(value) => key.extend_from_slice(&value.to_bits().to_be_bytes()),
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => {
+            if !alone {
+                key.extend_from_slice(&(bytes.len() as u64).to_be_bytes());
+            }
+            key.extend_from_slice(bytes);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        /// Keys of one write; it is undone in the end, or it stays.
+        Write {
+            keys: Vec<u16>,
+            undone: bool,
+        },
+        Remove(u16),
+        /// The process ends.
+        Restart,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let keys = prop::collection::vec(0..400_u16, 1..40);
+        prop_oneof![
+            8 => (keys, prop::bool::weighted(0.2)).prop_map(|(keys, undone)| Step::Write { keys, undone }),
+            2 => (0..400_u16).prop_map(Step::Remove),
+            1 => Just(Step::Restart),
+        ]
+    }
+
+    fn keys() -> Keys {
+        Keys { recent_max: 50, ..Keys::new("t", "rows", "\"@row\"", &["k".to_owned()]) }
+    }
+
+    /// Upserts keys as a table does, and tells which row each has.
+    fn write(keys: &Keys, connection: &Connection, of: &[u16]) -> Vec<(u16, i64)> {
+        let mut writing = keys.writing(connection).expect("the table is there");
+        let mut rows = Vec::new();
+        for key in of {
+            let bytes = i64::from(*key).to_be_bytes();
+            let row = writing.find(&bytes).expect("find a key").unwrap_or_else(|| {
+                let row = writing.insert(&bytes);
+                connection.execute("INSERT INTO rows VALUES (?1, ?2)", params![row, key]).expect("insert a row");
+                row
+            });
+            rows.push((*key, row));
+        }
+        writing.end().expect("end a write");
+        rows
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+        #[test]
+        fn a_key_keeps_its_row_whatever_is_merged_undone_removed_or_forgotten(steps in prop::collection::vec(step(), 1..80)) {
+            let connection = Connection::open_in_memory().expect("a database in memory");
+            let schema = "CREATE TABLE tables (name TEXT PRIMARY KEY, writes INTEGER NOT NULL, merged INTEGER NOT NULL);
+                INSERT INTO tables VALUES ('t', 0, 0); CREATE TABLE rows (\"@row\" INTEGER PRIMARY KEY, k INTEGER)";
+            connection.execute_batch(schema).expect("a schema");
+            let (mut keys_of, mut known) = (keys(), HashMap::new());
+            for step in steps {
+                match step {
+                    Step::Write { keys, undone } => {
+                        connection.execute_batch("BEGIN").expect("begin");
+                        let rows = write(&keys_of, &connection, &keys);
+                        connection.execute_batch(if undone { "ROLLBACK" } else { "COMMIT" }).expect("end");
+                        if !undone {
+                            known.extend(rows);
+                        }
+                    }
+                    Step::Remove(key) => {
+                        let mut writing = keys_of.writing(&connection).expect("the table is there");
+                        connection.execute("DELETE FROM rows WHERE k = ?1", [key]).expect("delete a row");
+                        writing.remove(&i64::from(key).to_be_bytes()).expect("remove a key");
+                        writing.end().expect("end a write");
+                        known.remove(&key);
+                    }
+                    Step::Restart => keys_of = keys(),
+                }
+                let writing = keys_of.writing(&connection).expect("the table is there");
+                for key in 0..400_u16 {
+                    let row = writing.find(&i64::from(key).to_be_bytes()).expect("find a key");
+                    prop_assert_eq!(row, known.get(&key).copied(), "key {}", key);
+                }
+                writing.end().expect("end a write");
+                let mut select = connection.prepare_cached("SELECT k, \"@row\" FROM rows").expect("the table is there");
+                let stored = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).expect("read rows");
+                let stored: HashMap<u16, i64> = stored.collect::<Result<_, _>>().expect("read rows");
+                prop_assert_eq!(&stored, &known);
+            }
+        }
+    }
+}
