@@ -99,7 +99,7 @@ struct PipelineArgs {
     /// About how many seconds each part takes
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     seconds: u64,
-    /// Where stores are made for the time of the measurement, about 2 GB a minute [default: the folder for temporary files]
+    /// Where stores are made for the time of the measurement, about 10 GB a minute [default: the folder for temporary files]
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
 }
@@ -119,7 +119,7 @@ impl PipelineArgs {
 }
 
 /// Records for each second of `--seconds`, of what works through a given number of them.
-const RECORDS_PER_SECOND: u64 = 60_000;
+const RECORDS_PER_SECOND: u64 = 100_000;
 
 fn run_pipeline(args: PipelineArgs, out: &Output) -> Result<Done, Failure> {
     let (bench, dir) = args.bench()?;

@@ -37,22 +37,25 @@ impl Fields for ExtractUser {
         Ok(ExtractUser)
     }
 
+    fn columns(&mut self, users: &Users<'_>, row: &mut Row) {
+        row.id.copy(&users.uuid);
+        row.first_name.copy(&users.first);
+        row.last_name.copy(&users.last);
+        row.gender.copy(&users.gender);
+        row.post_code.copy(&users.postcode);
+        row.email.copy(&users.email);
+        row.username.copy(&users.username);
+        row.registered_date.copy(&users.registered);
+        row.phone.copy(&users.phone);
+        row.picture.copy(&users.picture);
+        row.dob.copy(&users.born);
+    }
+
     fn row(&mut self, user: User<'_>, row: &mut Row) -> Decision {
-        row.id.push(user.uuid);
-        row.first_name.push(user.first);
-        row.last_name.push(user.last);
-        row.gender.push(user.gender);
         let mut address = row.address.start();
         address.add(user.street_number).add(" ").add(user.street);
         address.add(", ").add(user.city).add(", ").add(user.state).add(", ").add(user.country);
         drop(address);
-        row.post_code.push(user.postcode);
-        row.email.push(user.email);
-        row.username.push(user.username);
-        row.registered_date.push(user.registered);
-        row.phone.push(user.phone);
-        row.picture.push(user.picture);
-        row.dob.push(user.born);
         Ok(Emit)
     }
 }

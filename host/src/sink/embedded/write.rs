@@ -158,7 +158,7 @@ fn value(column: &BoundColumn, row: usize) -> ToSqlOutput<'_> {
         }
         (BoundValues::Buffer(_), _) => json::value(column, row).to_string().into(),
         (BoundValues::Uuids(values), _) => lent(ValueRef::Blob(&values[row])),
-        (BoundValues::Integers(values), CqlType::Date) => json::date(values[row]).map(|date| date.to_string()).into(),
+        (BoundValues::Integers(values), CqlType::Date) => json::date(values[row]).map_or(Null.into(), |date| date.to_string().into()),
         (BoundValues::Integers(values), CqlType::Time) => json::time(values[row]).to_string().into(),
         (BoundValues::Integers(values), _) => values[row].into(),
         (BoundValues::Floats(values), _) => values[row].into(),

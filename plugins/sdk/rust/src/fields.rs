@@ -19,6 +19,9 @@ pub trait Fields: Shape + Sized {
     /// Changes the contract to what the settings say. Names may change and optional may; order and kinds may not.
     fn adjust(&self, _contract: &mut wit::Contract) {}
 
+    /// Called before the rows of a batch: what passes unchanged is copied here, whole columns at once, by [`Writer::copy`](crate::Writer::copy).
+    fn columns(&mut self, _input: &Self::Reads<'_>, _output: &mut Self::Writes) {}
+
     /// Decides one row. What it does not push is left empty.
     fn row(&mut self, input: Self::Row<'_>, output: &mut Self::Writes) -> Decision;
 
@@ -147,6 +150,7 @@ impl<P: Fields> Slot<P> {
         let input = P::Reads::new(&batch.columns);
         let mut output = P::Writes::with_capacity(rows, &reserve);
         let mut decisions = Decisions::default();
+        running.plugin.columns(&input, &mut output);
         running.plugin.batch(rows, &input, &mut output, &mut decisions)?;
         if rows > 0 {
             running.bytes = output.bytes();
