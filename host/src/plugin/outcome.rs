@@ -106,7 +106,8 @@ fn check_text(buffer: &Buffer) -> Result<(), String> {
     if buffer.data.is_ascii() {
         return Ok(());
     }
-    let text = std::str::from_utf8(&buffer.data).map_err(|error| format!("is not UTF-8 at byte {}", error.valid_up_to()))?;
+    let text =
+        simdutf8::compat::from_utf8(&buffer.data).map_err(|error| format!("is not UTF-8 at byte {}", error.valid_up_to()))?;
     match buffer.ends.iter().position(|end| !text.is_char_boundary(*end as usize)) {
         Some(row) => Err(format!("cuts a character at the end of row {row}")),
         None => Ok(()),

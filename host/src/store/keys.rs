@@ -1,7 +1,7 @@
 //! Which row of a table holds a key: the newest keys in memory, all others in a b-tree.
 //!
-//! A b-tree that gets random keys commit by commit writes about a page (4 KiB) for each of them. Here new keys stay in memory until there
-//! are [`RECENT_MAX`]; then they are merged in their order, a slice with each write, so that one page is written for many keys. Nothing is
+//! A b-tree that gets random keys commit by commit writes about a page (4 KiB) for each of them. Here new keys stay in memory until they
+//! take [`RECENT_BYTES`]; then they are merged in their order, a slice with each write, so that one page is written for many keys. Nothing is
 //! lost with the memory: keys lie in their rows too, and those that are not merged yet are read back from there. The idea is the
 //! log-structured merge-tree (O'Neil, Cheng, Gawlick, O'Neil 1996), with two components.
 
@@ -14,8 +14,10 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::Error;
 
-/// Keys in memory before they are merged: for uuids about 16 MB, and as much again while they are.
-const RECENT_MAX: usize = 400_000;
+/// What keys may take in memory before they are merged, and as much again while they are: some 250,000 uuids.
+const RECENT_BYTES: usize = 8 << 20;
+/// What a key takes beside its own bytes.
+const ENTRY_BYTES: usize = 17;
 /// Keys merged with a write that brings none.
 const SLICE_MIN: usize = 500;
 
@@ -31,7 +33,7 @@ pub struct Keys {
     find: String,
     put: String,
     remove: String,
-    recent_max: usize,
+    recent_bytes: usize,
     state: Mutex<State>,
 }
 
@@ -75,7 +77,7 @@ impl Keys {
             find: format!("SELECT row FROM {tree} WHERE key = ?1"),
             put: format!("INSERT OR REPLACE INTO {tree} (key, row) VALUES (?1, ?2)"),
             remove: format!("DELETE FROM {tree} WHERE key = ?1"),
-            recent_max: RECENT_MAX,
+            recent_bytes: RECENT_BYTES,
             state: Mutex::default(),
         }
     }
@@ -143,7 +145,7 @@ impl Writing<'_> {
     /// Merges a slice, and counts the write.
     pub fn end(mut self) -> Result<(), Error> {
         let state = &mut *self.state;
-        if state.merging.is_none() && state.recent.len() >= self.keys.recent_max {
+        if state.merging.is_none() && state.recent.size() >= self.keys.recent_bytes {
             state.merging = Some(Merging::of(std::mem::take(&mut state.recent), state.last));
         }
         let mut merged = None;
@@ -191,7 +193,7 @@ fn prefix(key: &[u8]) -> u64 {
 #[derive(Default)]
 struct Tier {
     bytes: Vec<u8>,
-    ends: Vec<usize>,
+    ends: Vec<u32>,
     /// [`GONE`] where the key was removed.
     rows: Vec<i64>,
     entries: HashTable<u32>,
@@ -201,8 +203,8 @@ struct Tier {
 const GONE: i64 = -1;
 
 impl Tier {
-    fn len(&self) -> usize {
-        self.ends.len()
+    fn size(&self) -> usize {
+        self.bytes.len() + self.ends.len() * ENTRY_BYTES
     }
 
     fn key(&self, entry: u32) -> &[u8] {
@@ -222,7 +224,7 @@ impl Tier {
     fn insert(&mut self, key: &[u8], row: i64) {
         let entry = self.ends.len() as u32;
         self.bytes.extend_from_slice(key);
-        self.ends.push(self.bytes.len());
+        self.ends.push(self.bytes.len() as u32);
         self.rows.push(row);
         let (bytes, ends, hasher) = (&self.bytes, &self.ends, &self.hasher);
         let hash = |entry: &u32| hasher.hash_one(key_of(bytes, ends, *entry));
@@ -239,10 +241,10 @@ impl Tier {
     }
 }
 
-fn key_of<'a>(bytes: &'a [u8], ends: &[usize], entry: u32) -> &'a [u8] {
+fn key_of<'a>(bytes: &'a [u8], ends: &[u32], entry: u32) -> &'a [u8] {
     let at = entry as usize;
     let start = if at == 0 { 0 } else { ends[at - 1] };
-    &bytes[start..ends[at]]
+    &bytes[start as usize..ends[at] as usize]
 }
 
 /// The key in the columns of a row from `first` on.
@@ -300,7 +302,7 @@ mod tests {
     }
 
     fn keys() -> Keys {
-        Keys { recent_max: 50, ..Keys::new("t", "rows", "\"@row\"", &["k".to_owned()]) }
+        Keys { recent_bytes: 50 * (8 + ENTRY_BYTES), ..Keys::new("t", "rows", "\"@row\"", &["k".to_owned()]) }
     }
 
     /// Upserts keys as a table does, and tells which row each has.

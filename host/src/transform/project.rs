@@ -107,8 +107,8 @@ impl Projection {
         let mut payload: &[u8] = &[];
         if self.payload {
             payload = input.value(row).ok_or("the record has no value")?;
-            let text =
-                std::str::from_utf8(payload).map_err(|error| format!("payload is not UTF-8 at byte {}", error.valid_up_to()))?;
+            let text = simdutf8::compat::from_utf8(payload)
+                .map_err(|error| format!("payload is not UTF-8 at byte {}", error.valid_up_to()))?;
             self.paths.read(text, found).map_err(|(at, what)| format!("payload is not JSON: {what} at byte {at}"))?;
         }
         for at in 0..self.wanted.len() {
@@ -206,8 +206,8 @@ impl KeyPath {
     /// The field as text, `None` when it is absent; an error says what is wrong with the payload or the value.
     pub fn read(&self, payload: &[u8]) -> Result<Option<Vec<u8>>, String> {
         let mut found = vec![Found::ABSENT; self.paths.nodes()];
-        let text =
-            std::str::from_utf8(payload).map_err(|error| format!("payload is not UTF-8 at byte {}", error.valid_up_to()))?;
+        let text = simdutf8::compat::from_utf8(payload)
+            .map_err(|error| format!("payload is not UTF-8 at byte {}", error.valid_up_to()))?;
         self.paths.read(text, &mut found).map_err(|(at, what)| format!("payload is not JSON: {what} at byte {at}"))?;
         let found = found[self.node as usize];
         if matches!(found.shape, Shape::Absent | Shape::Null) {

@@ -23,7 +23,8 @@ impl Table {
         let (name, columns) = (stored_name(table), plan.columns.as_slice());
         let same = |a: &SinkColumn, b: &SinkColumn| a.column.eq_ignore_ascii_case(&b.column);
         let all: Vec<String> = columns.iter().map(|column| quoted(&column.column)).collect();
-        let key: Vec<String> = columns.iter().filter(|column| column.key.is_some()).map(|column| quoted(&column.column)).collect();
+        let key: Vec<String> =
+            columns.iter().filter(|column| column.key.is_some()).map(|column| quoted(&column.column)).collect();
         let others = || columns.iter().filter(|column| column.key.is_none());
         let undeclared = || stored.columns.iter().filter(|column| !columns.iter().any(|declared| same(declared, column)));
         let null = |column: &SinkColumn| format!(", {} = NULL", quoted(&column.column));
@@ -158,7 +159,9 @@ fn value(column: &BoundColumn, row: usize) -> ToSqlOutput<'_> {
         }
         (BoundValues::Buffer(_), _) => json::value(column, row).to_string().into(),
         (BoundValues::Uuids(values), _) => lent(ValueRef::Blob(&values[row])),
-        (BoundValues::Integers(values), CqlType::Date) => json::date(values[row]).map_or(Null.into(), |date| date.to_string().into()),
+        (BoundValues::Integers(values), CqlType::Date) => {
+            json::date(values[row]).map_or(Null.into(), |date| date.to_string().into())
+        }
         (BoundValues::Integers(values), CqlType::Time) => json::time(values[row]).to_string().into(),
         (BoundValues::Integers(values), _) => values[row].into(),
         (BoundValues::Floats(values), _) => values[row].into(),
