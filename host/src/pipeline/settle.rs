@@ -1,15 +1,21 @@
 //! What was decided is written, settled and saved.
 //!
+//! Where the sinks are not in the topic's store, these go on side by side: batches are written while those before them wait for their
+//! answers, as far as the window of the topic goes, and a position is saved meanwhile. The tracker puts them in order.
+//!
 //! Invariant 1: the position is saved only past what sinks and dead letters have settled.
 //! Invariant 4: dead letters are saved in the same step as the position that passes them.
 //! Invariant 5: boundary and `reach` are saved before the first row under them is written to a sink that does not share the save.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use futures_util::future::BoxFuture;
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use serde_json::{Map, Value};
 use tokio::sync::mpsc;
+use tokio::task::{JoinError, JoinSet};
 
 use super::boundary::Course;
 use super::crash;
@@ -17,7 +23,7 @@ use super::dead_letter;
 use super::deliver::Deliver;
 use super::drain::BackOff;
 use super::partition::{DECIDED_AHEAD, PAUSE_MAX, PAUSE_MIN, Step, Stop};
-use super::tracker::Tracker;
+use super::tracker::{Ticket, Tracker};
 use super::worker::Decided;
 use crate::record::{Place, RowOutcome};
 use crate::sink::{self, Bound, Sink};
@@ -62,6 +68,27 @@ struct Waiting {
     fault: Option<String>,
 }
 
+/// A batch that all sinks have taken, or that will be written in the save.
+struct Written {
+    ticket: Ticket,
+    decided: Decided,
+    joined: Vec<(usize, usize, store::Write)>,
+    latest: Vec<Map<String, Value>>,
+}
+
+type Writing<'a> = FuturesUnordered<BoxFuture<'a, Result<Written, Stop>>>;
+
+/// What follows once a save is done.
+struct Begun {
+    position: Position,
+    /// Where what it settles begins; `None`: it settles nothing.
+    from: Option<i64>,
+    rejected: bool,
+    written: Vec<(usize, usize)>,
+    latest: Vec<Map<String, Value>>,
+    fault: Option<String>,
+}
+
 pub(super) struct Settle<'a> {
     number: u32,
     /// As it was saved last.
@@ -79,13 +106,17 @@ pub(super) struct Settle<'a> {
     /// Records below it are in the figures already.
     counted_below: i64,
     waiting: Waiting,
-    saved_at: Instant,
+    /// The save that is under way, and what follows.
+    saving: JoinSet<Result<(), Stop>>,
+    begun: Option<Begun>,
+    /// When something settled was saved last; `None`: never yet, so that the first is saved at once.
+    saved_at: Option<Instant>,
     /// Offsets that are settled between two saves, about.
     pace: i64,
     /// The end of the topic, when nothing was handed out since it was told.
     end: Option<i64>,
     saver: Arc<dyn Saver>,
-    deliver: &'a Deliver,
+    deliver: &'a Arc<Deliver>,
 }
 
 impl<'a> Settle<'a> {
@@ -96,7 +127,7 @@ impl<'a> Settle<'a> {
         again_below: i64,
         counted_below: i64,
         saver: Arc<dyn Saver>,
-        deliver: &'a Deliver,
+        deliver: &'a Arc<Deliver>,
     ) -> Settle<'a> {
         Settle {
             number,
@@ -109,7 +140,9 @@ impl<'a> Settle<'a> {
             again_below,
             counted_below,
             waiting: Waiting::default(),
-            saved_at: Instant::now(),
+            saving: JoinSet::new(),
+            begun: None,
+            saved_at: None,
             pace: 0,
             end: None,
             saver,
@@ -128,58 +161,68 @@ impl<'a> Settle<'a> {
     }
 
     async fn steps(&mut self, steps: &mut mpsc::Receiver<Step>) -> Result<(), Stop> {
-        loop {
-            let step = match self.waiting.from {
-                None => steps.recv().await,
-                Some(_) => {
-                    let due = self.saved_at + self.deliver.save_every;
-                    match tokio::time::timeout_at(due.into(), steps.recv()).await {
-                        Ok(step) => step,
-                        Err(_) => {
-                            self.save_settled().await?;
-                            self.tell();
-                            continue;
+        let mut writing = Writing::new();
+        let mut open = true;
+        while open || !writing.is_empty() {
+            let due = self.save_due();
+            tokio::select! {
+                Some(saved) = self.saving.join_next() => self.saved(saved)?,
+                Some(written) = writing.next() => self.written(written?),
+                step = steps.recv(), if open => match step {
+                    None => open = false,
+                    Some(step) => {
+                        let mut records = 0;
+                        let mut next = Some(step);
+                        while let Some(step) = next {
+                            match step {
+                                Step::End(end) => self.end = Some(end),
+                                Step::Decided(decided) => {
+                                    self.end = None;
+                                    records += decided.batch.rows();
+                                    self.write(decided, &mut writing).await?;
+                                }
+                            }
+                            next = if records < SAVE_RECORDS_MAX { steps.try_recv().ok() } else { None };
                         }
                     }
-                }
-            };
-            let Some(step) = step else { return Ok(()) };
-            let mut records = 0;
-            let mut next = Some(step);
-            while let Some(step) = next {
-                match step {
-                    Step::End(end) => self.end = Some(end),
-                    Step::Decided(decided) => {
-                        self.end = None;
-                        records += decided.batch.rows();
-                        self.write(decided).await?;
-                    }
-                }
-                next = if records < SAVE_RECORDS_MAX { steps.try_recv().ok() } else { None };
+                },
+                () = tokio::time::sleep(due.unwrap_or_default()), if due.is_some() => {}
             }
             if let Some((range, settled)) = self.tracker.take() {
                 self.keep(range, settled);
             }
-            let due = self.saved_at.elapsed() >= self.deliver.save_every
-                || self.waiting.dead_letter_bytes >= DEAD_LETTER_BYTES_WAITING_MAX
-                || self.waiting.fault.is_some();
-            if self.waiting.from.is_some() && due {
-                self.save_settled().await?;
+            let at_once = self.waiting.dead_letter_bytes >= DEAD_LETTER_BYTES_WAITING_MAX || self.waiting.fault.is_some();
+            if at_once {
+                self.end_save().await?;
+            }
+            if at_once || self.save_due() == Some(Duration::ZERO) {
+                self.begin_settled();
+                if at_once || self.store.is_some() {
+                    self.end_save().await?;
+                }
             }
             self.tell();
         }
+        Ok(())
+    }
+
+    /// In how long what is settled must be saved; `None`: nothing waits for it, or a save is under way.
+    fn save_due(&self) -> Option<Duration> {
+        let waits = self.waiting.from.is_some() && self.begun.is_none();
+        waits.then(|| self.saved_at.map_or(Duration::ZERO, |at| self.deliver.save_every.saturating_sub(at.elapsed())))
     }
 
     /// Tells how far everything is settled and saved.
     fn tell(&self) {
-        let saved = if self.waiting.from.is_none() { self.end.unwrap_or(self.position.next) } else { self.position.next };
+        let all_saved = self.tracker.is_empty() && self.waiting.from.is_none() && self.begun.is_none();
+        let saved = self.end.filter(|_| all_saved).unwrap_or(self.position.next);
         self.deliver.progress.settled(self.number, saved.max(self.position.next));
-        let state = if self.end.is_some() { "idle" } else { "delivering" };
+        let state = if self.end.is_some() && self.tracker.is_empty() { "idle" } else { "delivering" };
         self.deliver.report.partition(self.number, |status| state.clone_into(&mut status.state));
     }
 
     /// Gives a batch to all sinks; those that live in the topic's store take part in the save instead.
-    async fn write(&mut self, mut decided: Decided) -> Result<(), Stop> {
+    async fn write(&mut self, mut decided: Decided, writing: &mut Writing<'a>) -> Result<(), Stop> {
         let Some(end) = decided.batch.offsets().last().map(|last| last + 1) else { return Ok(()) };
         let ticket = self.tracker.hand_out(end);
         if !self.planned.contains(&decided.boundary) {
@@ -188,10 +231,9 @@ impl<'a> Settle<'a> {
         }
         self.deliver.report.decided(&decided);
         let latest = self.deliver.report.latest(&decided.bound);
-        let sinks = decided.generation.code.sinks.clone();
         let mut joined = Vec::new();
         let mut external = Vec::new();
-        for (at, (sink, bound)) in sinks.iter().zip(std::mem::take(&mut decided.bound)).enumerate() {
+        for (at, (sink, bound)) in decided.generation.code.sinks.iter().zip(std::mem::take(&mut decided.bound)).enumerate() {
             let rows = bound.rows();
             if rows == 0 {
                 continue;
@@ -202,19 +244,27 @@ impl<'a> Settle<'a> {
             };
             match joins {
                 Ok(write) => joined.push((at, rows, write)),
-                Err(bound) => external.push((at, sink, bound)),
+                Err(bound) => external.push((at, sink.clone(), bound)),
             }
         }
-        if !external.is_empty() {
-            self.external = true;
-            self.raise(end).await?;
-            crash::point("before-sink-write");
-            let writes = external.iter().map(|(at, sink, bound)| write_patiently(self.deliver, *at, sink.as_ref(), bound));
-            for refused in futures_util::future::try_join_all(writes).await? {
-                refuse(&mut decided, refused);
-            }
-            crash::point("after-sink-write");
+        let written = Written { ticket, decided, joined, latest };
+        if external.is_empty() {
+            self.written(written);
+            return Ok(());
         }
+        self.external = true;
+        self.raise(end).await?;
+        if external.iter().any(|(_, sink, _)| !sink.takes_any_order()) {
+            while let Some(before) = writing.next().await {
+                self.written(before?);
+            }
+        }
+        writing.push(Box::pin(write_all(self.deliver, written, external)));
+        Ok(())
+    }
+
+    /// A batch is settled.
+    fn written(&mut self, Written { ticket, decided, joined, latest }: Written) {
         let dead_letters = dead_letter::of(&decided, &self.deliver.host);
         let again = decided.batch.offsets().partition_point(|offset| *offset < self.again_below) as u64;
         let figures = match decided.batch.offsets().first() {
@@ -224,7 +274,6 @@ impl<'a> Settle<'a> {
         let figures = Figures { re_decided: again, ..figures };
         let state = decided.state;
         self.tracker.settle(ticket, Settled { outcomes: decided.outcomes, figures, dead_letters, state, joined, latest });
-        Ok(())
     }
 
     /// Saves boundary and `reach` before rows up to `end` are written where the save is not.
@@ -278,21 +327,15 @@ impl<'a> Settle<'a> {
         }
     }
 
-    /// Saves what waits, and `reach` ahead of it.
-    async fn save_settled(&mut self) -> Result<(), Stop> {
+    /// Begins to save what waits, and `reach` ahead of it.
+    fn begin_settled(&mut self) {
         self.skip_to_end();
         let next = self.tracker.next();
-        let rejected = !self.waiting.dead_letters.is_empty();
-        if rejected {
+        if !self.waiting.dead_letters.is_empty() {
             crash::point("before-dead-letter");
         }
         crash::point("before-save");
-        self.save(if self.external { self.ahead(next) } else { self.position.reach.max(next) }).await?;
-        crash::point("after-save");
-        if rejected {
-            crash::point("after-dead-letter");
-        }
-        Ok(())
+        self.begin_save(if self.external { self.ahead(next) } else { self.position.reach.max(next) });
     }
 
     /// What lies between the last record and the end are no records: transaction markers, and what compaction removed.
@@ -302,31 +345,66 @@ impl<'a> Settle<'a> {
         }
     }
 
-    /// Saves what waits, with this `reach`.
+    /// Saves what waits, with this `reach`, behind the save that is under way.
     async fn save(&mut self, reach: i64) -> Result<(), Stop> {
+        self.end_save().await?;
+        self.begin_save(reach);
+        self.end_save().await
+    }
+
+    /// None may be under way.
+    fn begin_save(&mut self, reach: i64) {
         let next = self.tracker.next();
         let waiting = std::mem::take(&mut self.waiting);
         let mut figures = self.position.figures.clone();
         figures += &waiting.figures;
         figures.counted_below = figures.counted_below.filter(|below| next < *below);
         let position = Position { next, reach, boundaries: self.boundaries(next), figures };
-        let Waiting { from, dead_letters, state, with, .. } = waiting;
-        let advanced = next - self.position.next;
-        self.save_patiently(Save { position, settled: from.unwrap_or(next)..next, dead_letters, state, with }).await?;
-        let (every, took) = (self.deliver.save_every.as_secs_f64(), self.saved_at.elapsed().as_secs_f64());
-        self.pace = (advanced as f64 * (every / took.max(1e-3)).min(100.0)) as i64;
-        self.saved_at = Instant::now();
-        while self.planned.get(1).is_some_and(|above| above.first <= next) {
+        let Waiting { from, dead_letters, state, with, written, latest, fault, .. } = waiting;
+        let rejected = !dead_letters.is_empty();
+        let settled = from.unwrap_or(next)..next;
+        let save = Save { position: position.clone(), settled, dead_letters, state, with };
+        self.begun = Some(Begun { position, from, rejected, written, latest, fault });
+        let (number, saver, deliver) = (self.number, self.saver.clone(), self.deliver.clone());
+        self.saving.spawn(async move { save_patiently(&deliver, saver.as_ref(), number, save).await });
+    }
+
+    /// Waits for the save that is under way, if one is.
+    async fn end_save(&mut self) -> Result<(), Stop> {
+        match self.saving.join_next().await {
+            Some(saved) => self.saved(saved),
+            None => Ok(()),
+        }
+    }
+
+    fn saved(&mut self, saved: Result<Result<(), Stop>, JoinError>) -> Result<(), Stop> {
+        let Some(begun) = self.begun.take() else { return Ok(()) };
+        saved
+            .unwrap_or_else(|error| Err(Stop::Fault(format!("save a position: {error}"))))
+            .inspect_err(|_| self.tracker.close())?;
+        if begun.from.is_some() {
+            crash::point("after-save");
+            if begun.rejected {
+                crash::point("after-dead-letter");
+            }
+            let every = self.deliver.save_every.as_secs_f64();
+            let took = self.saved_at.map_or(every, |at| at.elapsed().as_secs_f64());
+            let advanced = begun.position.next - self.position.next;
+            self.pace = (advanced as f64 * (every / took.max(1e-3)).min(100.0)) as i64;
+            self.saved_at = Some(Instant::now());
+        }
+        self.position = begun.position;
+        while self.planned.get(1).is_some_and(|above| above.first <= self.position.next) {
             self.planned.pop_front();
         }
-        for (at, rows) in waiting.written {
+        for (at, rows) in begun.written {
             self.deliver.report.sink(at, |status| status.rows += rows as u64);
         }
         self.deliver.report.saved(self.number, &self.position);
         self.deliver.report.counted();
-        self.deliver.report.written(waiting.latest);
+        self.deliver.report.written(begun.latest);
         self.compare_clocks();
-        waiting.fault.map_or(Ok(()), |fault| Err(Stop::Fault(fault)))
+        begun.fault.map_or(Ok(()), |fault| Err(Stop::Fault(fault)))
     }
 
     /// Write times run ahead of the clock when a host's clock, then or now, was wrong: people's own changes would be hidden by them.
@@ -343,52 +421,12 @@ impl<'a> Settle<'a> {
         self.deliver.report.alarm(&format!("partition {}: clock", self.number), alarm);
     }
 
-    /// Saves until it works. What it cannot save is not settled: full disks and the like hold the partition with an alarm,
-    /// and what will not pass stops the pipeline.
-    async fn save_patiently(&mut self, save: Save) -> Result<(), Stop> {
-        let about = format!("partition {}: save", self.number);
-        let mut back_off = BackOff::new(PAUSE_MIN, PAUSE_MAX);
-        let mut last_attempts = DRAINING_SAVES_MAX;
-        loop {
-            match self.saver.save(self.number, save.clone()).await {
-                Ok(()) => {
-                    self.deliver.report.alarm(&about, None);
-                    self.position = save.position;
-                    return Ok(());
-                }
-                Err(error @ (topic::Error::Transient(_) | topic::Error::Full(_))) => {
-                    self.deliver
-                        .report
-                        .alarm(&about, Some(format!("partition {} waits to save its position: {error}", self.number)));
-                    let pause = tokio::time::sleep(back_off.pause());
-                    if !self.deliver.drain.has_begun() {
-                        // When draining begins meanwhile, it is tried at once.
-                        self.deliver.drain.or(pause).await;
-                    } else if last_attempts > 0 && matches!(error, topic::Error::Transient(_)) {
-                        last_attempts -= 1;
-                        pause.await;
-                    } else {
-                        self.tracker.close();
-                        return Err(Stop::GivenUp);
-                    }
-                }
-                Err(topic::Error::Fenced) => {
-                    self.tracker.close();
-                    return Err(Stop::GivenUp);
-                }
-                Err(error) => {
-                    self.tracker.close();
-                    return Err(Stop::Fault(format!("save the position of partition {}: {error}", self.number)));
-                }
-            }
-        }
-    }
-
     /// Saves what is settled. At a clean end nothing beyond the position was written, unless by a predecessor that ended otherwise.
     async fn finish(mut self) -> Result<(), Stop> {
         if self.tracker.is_closed() {
             return Ok(());
         }
+        self.end_save().await?;
         let mut reach = self.position.reach;
         if self.tracker.is_empty() {
             self.skip_to_end();
@@ -399,6 +437,52 @@ impl<'a> Settle<'a> {
         }
         self.save(reach).await
     }
+}
+
+/// Saves until it works. What it cannot save is not settled: full disks and the like hold the partition with an alarm,
+/// and what will not pass stops the pipeline.
+async fn save_patiently(deliver: &Deliver, saver: &dyn Saver, number: u32, save: Save) -> Result<(), Stop> {
+    let about = format!("partition {number}: save");
+    let mut back_off = BackOff::new(PAUSE_MIN, PAUSE_MAX);
+    let mut last_attempts = DRAINING_SAVES_MAX;
+    loop {
+        match saver.save(number, save.clone()).await {
+            Ok(()) => {
+                deliver.report.alarm(&about, None);
+                return Ok(());
+            }
+            Err(error @ (topic::Error::Transient(_) | topic::Error::Full(_))) => {
+                deliver.report.alarm(&about, Some(format!("partition {number} waits to save its position: {error}")));
+                let pause = tokio::time::sleep(back_off.pause());
+                if !deliver.drain.has_begun() {
+                    // When draining begins meanwhile, it is tried at once.
+                    deliver.drain.or(pause).await;
+                } else if last_attempts > 0 && matches!(error, topic::Error::Transient(_)) {
+                    last_attempts -= 1;
+                    pause.await;
+                } else {
+                    return Err(Stop::GivenUp);
+                }
+            }
+            Err(topic::Error::Fenced) => return Err(Stop::GivenUp),
+            Err(error) => return Err(Stop::Fault(format!("save the position of partition {number}: {error}"))),
+        }
+    }
+}
+
+/// Writes a batch to the sinks that have no part in the save.
+async fn write_all(
+    deliver: &Deliver,
+    mut written: Written,
+    external: Vec<(usize, Arc<dyn Sink>, Bound)>,
+) -> Result<Written, Stop> {
+    crash::point("before-sink-write");
+    let writes = external.iter().map(|(at, sink, bound)| write_patiently(deliver, *at, sink.as_ref(), bound));
+    for refused in futures_util::future::try_join_all(writes).await? {
+        refuse(&mut written.decided, refused);
+    }
+    crash::point("after-sink-write");
+    Ok(written)
 }
 
 /// Rejects the records whose rows a server refused; their other rows stand.

@@ -164,6 +164,11 @@ pub trait Sink: Send + Sync {
     /// sake come back as rejections (their place and reason).
     async fn write(&self, bound: &Bound) -> Result<Vec<(Place, String)>, Error>;
 
+    /// Whether several writes may be under way at once, so that a later batch may be there before an earlier one.
+    fn takes_any_order(&self) -> bool {
+        false
+    }
+
     /// What the sink itself knows of its writes; `None` where there is no more to it than the calls.
     fn figures(&self) -> Option<Figures> {
         None

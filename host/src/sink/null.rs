@@ -24,6 +24,10 @@ impl Sink for Null {
         Ok(std::sync::Arc::new(|_| Ok(())))
     }
 
+    fn takes_any_order(&self) -> bool {
+        true
+    }
+
     async fn write(&self, _: &Bound) -> Result<Vec<(Place, String)>, Error> {
         Ok(Vec::new())
     }

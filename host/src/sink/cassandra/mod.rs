@@ -160,6 +160,11 @@ impl Sink for Cassandra {
         bind::ending_rows(&self.plan.columns, self.plan.ttl, now_ms, emitted).map(Bound::Rows)
     }
 
+    /// On one key the later write time wins, whatever comes first.
+    fn takes_any_order(&self) -> bool {
+        true
+    }
+
     async fn write(&self, bound: &Bound) -> Result<Vec<(Place, String)>, Error> {
         match bound {
             Bound::Rows(rows) => self.write_rows(rows).await,
