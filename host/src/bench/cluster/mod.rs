@@ -269,11 +269,24 @@ impl Bench {
     fn topic(&self, partitions: u32) -> Result<Filled, String> {
         let name = self.name();
         let topic = NewTopic::new(&name, partitions as i32, TopicReplication::Fixed(1));
-        let made = self.runtime.block_on(self.admin()?.create_topics([&topic], &AdminOptions::new()));
-        match made.map_err(|error| format!("reach Kafka at {}: {error}", self.kafka))?.pop() {
-            Some(Err((_, error))) => Err(format!("make a topic: {error}")),
-            _ => Ok(Filled { name, partitions, records: 0 }),
+        let admin = self.admin()?;
+        let made = self.runtime.block_on(admin.create_topics([&topic], &AdminOptions::new()));
+        if let Some(Err((_, error))) = made.map_err(|error| format!("reach Kafka at {}: {error}", self.kafka))?.pop() {
+            return Err(format!("make a topic: {error}"));
         }
+        // Made is not yet seen.
+        for _ in 0..PATIENCE.as_millis() / LOOK_EVERY.as_millis() {
+            let seen = admin.inner().fetch_metadata(Some(&name), PATIENCE).map_err(cannot("ask for a topic"))?;
+            if seen
+                .topics()
+                .iter()
+                .any(|topic| topic.partitions().iter().filter(|one| one.leader() >= 0).count() == partitions as usize)
+            {
+                return Ok(Filled { name, partitions, records: 0 });
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
+        Err("a topic was made, and is not seen".to_owned())
     }
 
     /// What a pipeline or a bare group has left in Kafka. What cannot be removed does no harm.
