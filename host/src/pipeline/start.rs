@@ -41,6 +41,9 @@ const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How often a position is saved that is not saved with the rows: a transaction of the cluster takes some ten milliseconds.
 const SAVE_EVERY: Duration = Duration::from_secs(1);
+/// There a batch is no commit: more than so much at once only takes memory, and falls out of the processor's cache.
+const ROW_BY_ROW: Window =
+    Window { batch_records_max: 2_000, batch_bytes_max: 2 << 20, batches_ahead: 2, linger: Duration::ZERO };
 
 #[derive(Clone)]
 pub struct Options {
@@ -232,7 +235,7 @@ pub(super) async fn assemble(
         topic: topic.clone(),
         generations: Generations::new(generation, Box::new(kept)),
         workers: Workers::start(cores, partitions)?,
-        window: Window::default(),
+        window: if topic.joins().is_some() { Window::default() } else { ROW_BY_ROW },
         host: host_name(),
         threshold: plan.dead_letters.stop_when.map(|stop_when| Mutex::new(Threshold::new(stop_when))),
         report: Report::new(reporter.clone(), columns),
