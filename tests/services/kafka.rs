@@ -13,6 +13,7 @@ use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Header, Headers, Message, OwnedHeaders, ToBytes};
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
+use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 use rustix::process::Signal;
 use tempfile::TempDir;
@@ -228,6 +229,12 @@ impl Kafka {
                 Ok(message) => records.push(owned(&message)),
                 // The end may lie behind markers of transactions, of which there is no message.
                 Err(rdkafka::error::KafkaError::PartitionEOF(partition)) => drop(open.remove(&partition)),
+                // The client goes on by itself.
+                Err(error)
+                    if matches!(
+                        error.rdkafka_error_code(),
+                        Some(RDKafkaErrorCode::AllBrokersDown | RDKafkaErrorCode::BrokerTransportFailure)
+                    ) => {}
                 Err(error) => panic!("read {topic}: {error}"),
             }
         }
@@ -258,7 +265,7 @@ pub fn send(producer: &ThreadedProducer<DefaultProducerContext>, topic: &str, pu
     let mut waiting = Some(record);
     wait_for("room in the producer", || match producer.send(waiting.take()?) {
         Ok(()) => Some(()),
-        Err((rdkafka::error::KafkaError::MessageProduction(rdkafka::types::RDKafkaErrorCode::QueueFull), back)) => {
+        Err((rdkafka::error::KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
             waiting = Some(back);
             None
         }

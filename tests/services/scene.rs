@@ -43,6 +43,12 @@ impl Scene {
         self.jobs.pipeline.clone()
     }
 
+    /// With a longer session: where hosts must not lose their partitions because the machine is busy.
+    pub fn with_session(mut self, ms: &str) -> Scene {
+        self.jobs.pipeline = self.jobs.pipeline.env("SESSION", ms);
+        self
+    }
+
     /// The same on another machine.
     pub fn elsewhere(&self) -> Pipeline {
         Pipeline { data: self.jobs.dir.path().join("elsewhere"), ..self.pipeline() }

@@ -53,13 +53,12 @@ impl ClientContext for Context {
 
 impl ConsumerContext for Context {
     fn rebalance(&self, consumer: &BaseConsumer<Context>, what: RDKafkaRespErr, list: &mut TopicPartitionList) {
-        if self.ended.load(Ordering::SeqCst) {
-            let _ = consumer.unassign();
-        } else if what == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
+        // Answered also when the turn has ended: a rebalance without an answer would hold up the client's end, and the next turn with it.
+        if what == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
             // The partition is a token: nothing is read from it here.
             let _ = consumer.incremental_assign(list);
             let _ = consumer.pause(list);
-            if list.count() > 0 {
+            if list.count() > 0 && !self.ended.load(Ordering::SeqCst) {
                 self.turn.send_replace(Turn::Ours);
             }
         } else {

@@ -1,0 +1,103 @@
+//! Several hosts of one pipeline on Kafka and Cassandra: they come and go, stand still and come back, die while they publish.
+
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use crate::scene::{Scene, Services, assert_nothing_went_back, delivers};
+use crate::support::host::{Host, Pipeline};
+use crate::support::{jobs, wait_for, wait_within};
+
+/// Partitions that a host holds.
+fn held(host: &Host) -> usize {
+    let status = host.status();
+    let partitions = status["partitions"].as_object().expect("partitions");
+    partitions.values().filter(|partition| partition["here"] == true).count()
+}
+
+fn ingested(host: &Host) -> u64 {
+    host.status()["source"]["records"].as_u64().unwrap_or(0)
+}
+
+#[track_caller]
+fn end(mut host: Host) {
+    host.terminate();
+    let status = host.wait();
+    assert!(status.success(), "{status}:\n{}", host.log());
+}
+
+#[test]
+fn hosts_that_come_and_go_every_few_seconds_leave_nothing_missing_differing_or_invented() {
+    let Some(services) = crate::both() else { return };
+    let scene = Scene::new("come_and_go", services, jobs::lines(150_000)).with_session("4000");
+    let first = scene.start(&scene.pipeline());
+    let elsewhere = scene.elsewhere();
+    for round in 0..5 {
+        let second = scene.start(&elsewhere);
+        wait_for("both to have a share", || (held(&first) > 0 && held(&second) > 0).then_some(()));
+        delivers(&second);
+        // One leaves in order, the next without a word.
+        if round % 2 == 0 {
+            end(second)
+        } else {
+            second.kill()
+        }
+        wait_for("the first to have all", || (held(&first) == 3).then_some(()));
+        delivers(&first);
+    }
+    end(first);
+    scene.finish(services);
+}
+
+/// A host stands still until its partitions are another's, and comes back with what it had in flight.
+fn comes_back(scene: &Scene, services: Services<'_>, other: &Pipeline) {
+    let mut zombie = scene.start(&scene.pipeline());
+    for _ in 0..2 {
+        delivers(&zombie);
+        zombie.signal(Signal::STOP);
+        let second = scene.start(other);
+        wait_for("the other to have all", || (held(&second) == 3).then_some(()));
+        delivers(&second);
+        wait_for("the other to poll the source", || (ingested(&second) > 100).then_some(()));
+        let before = scene.snapshot(services);
+        zombie.signal(Signal::CONT);
+        wait_for("both to have a share", || (held(&zombie) > 0 && held(&second) > 0).then_some(()));
+        delivers(&second);
+        assert_nothing_went_back(&before, &scene.snapshot(services));
+        end(second);
+        wait_for("the one that came back to have all", || (held(&zombie) == 3).then_some(()));
+        assert!(zombie.has_ended().is_none(), "{}", zombie.log());
+    }
+    end(zombie);
+}
+
+#[test]
+fn a_host_that_stood_still_while_its_partitions_moved_harms_nothing_when_it_comes_back() {
+    let Some(services) = crate::both() else { return };
+    let scene = Scene::new("zombie", services, jobs::lines(150_000)).with_session("4000");
+    comes_back(&scene, services, &scene.elsewhere());
+    scene.finish(services);
+}
+
+#[test]
+fn when_the_polling_host_dies_in_a_transaction_the_next_goes_on_at_once() {
+    let Some(services) = crate::both() else { return };
+    let scene = Scene::new("mid_page", services, jobs::lines(60_000));
+    for (round, point) in ["before-page-commit:40", "after-page-commit:40"].into_iter().enumerate() {
+        // Who polls dies; who waits has none of its partitions yet.
+        let mut polling = scene.pipeline().env("TIDEMILL_CRASH_AT", point).start("run", &[]);
+        polling.ready(&scene.store_dir());
+        let waiting = scene.start(&scene.elsewhere());
+        let status = polling.wait();
+        let died = Instant::now();
+        assert!(Host::was_killed(status), "at {point} the host ended with {status}:\n{}", polling.log());
+        let (published, delivered) = (ingested(&waiting), crate::scene::emitted(&waiting));
+        assert_eq!(published, 0, "one host polls at a time");
+        let on = || (ingested(&waiting) > 0 && held(&waiting) == 3 && crate::scene::emitted(&waiting) > delivered).then_some(());
+        // An open transaction would hold readers up for longer.
+        wait_within(Duration::from_secs(15), "the next to poll, and its records to be read", on);
+        println!("round {round}: after {:?}", died.elapsed());
+        end(waiting);
+    }
+    scene.finish(services);
+}
