@@ -10,6 +10,8 @@ mod support;
 
 #[path = "page/access.rs"]
 mod access;
+#[path = "page/figures.rs"]
+mod figures;
 #[path = "page/guide.rs"]
 mod guide;
 #[path = "page/hosted.rs"]
@@ -30,5 +32,7 @@ mod plugins;
 mod runs;
 #[path = "page/safety.rs"]
 mod safety;
+#[path = "page/soak.rs"]
+mod soak;
 #[path = "page/swapped.rs"]
 mod swapped;

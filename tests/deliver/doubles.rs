@@ -302,7 +302,7 @@ impl Running {
             window: Window::default(),
             host: "test".to_owned(),
             threshold: stop_when.map(|stop_when| Mutex::new(tidemill::pipeline::dead_letter::Threshold::new(stop_when))),
-            report: Report::new(Default::default(), vec![Vec::new()]),
+            report: Report::new(Default::default(), vec![Vec::new()], Default::default()),
             progress: Progress::default(),
             breaker: Default::default(),
             recent: Default::default(),

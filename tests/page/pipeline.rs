@@ -28,6 +28,26 @@ fn the_graph_has_the_parts_that_run_with_their_figures() {
 }
 
 #[test]
+fn the_topic_shows_its_partitions() {
+    let hosted = Hosted::changed(|_, text| text.replace("[topic]\n", "[topic]\npartitions = 3\n"));
+    let status = hosted.until("all users", |status| status["totals"]["emitted"] == 300);
+    let Some(mut page) = hosted.open("pipeline") else { return };
+    page.wait_for("document.querySelector('[data-part=topic].act')");
+    page.eval("document.querySelector('[data-part=topic]').focus()");
+    page.press("Enter");
+    page.wait_for("document.querySelectorAll('.partitions tbody tr').length === 3");
+    for (number, partition) in status["partitions"].as_object().unwrap() {
+        let cells = page
+            .eval(&format!("[...document.querySelectorAll('[data-partition=\"{number}\"] > *')].map(one => one.textContent)"));
+        let (next, end) = (grouped(&partition["next"]), grouped(&partition["end"]));
+        let delivered = grouped(&partition["figures"]["emitted"]);
+        assert_eq!(cells, json!([number, "this host", "idle", next, end, "0", "1", delivered, "0"]));
+    }
+    page.click("[aria-label='Partitions of the topic'] button");
+    page.wait_for("document.querySelector('[aria-label=\"Partitions of the topic\"]').hidden");
+}
+
+#[test]
 fn a_stage_shows_records_before_and_after_it() {
     let hosted = Hosted::changed(|_, text| text.replace("every = \"0s\"", "every = \"200ms\"").replace("records = 300\n", ""));
     let Some(mut page) = hosted.open("pipeline") else { return };

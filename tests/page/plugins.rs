@@ -28,5 +28,11 @@ fn a_stage_tells_its_contract_limits_and_settings() {
         assert!(page.text(&card).contains(stage["language"].as_str().unwrap()));
     }
     let enrich = page.text(".plugin[data-stage=enrich]");
-    assert!(enrich.contains("of 64 MiB") && enrich.contains("18,30,45,60") && enrich.contains("No network"), "{enrich}");
+    assert!(
+        enrich.contains("of 64 MiB")
+            && enrich.contains("CPU of the slowest call")
+            && enrich.contains("18,30,45,60")
+            && enrich.contains("No network"),
+        "{enrich}"
+    );
 }

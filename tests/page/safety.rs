@@ -1,6 +1,8 @@
 //! Nobody's text runs in the page, and who has no token changes nothing.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
 
 use serde_json::json;
 
@@ -72,6 +74,58 @@ fn nothing_runs_whatever_stands_in_records_names_and_errors() {
     page.wait_for("document.images[document.images.length - 1].complete");
     assert_eq!(page.eval("typeof window.owned"), "undefined");
     assert_ne!(page.faults, Vec::<String>::new());
+}
+
+/// An API whose every answer is an error that says this.
+pub fn refusing(says: &str) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("listen");
+    let at = listener.local_addr().expect("an address");
+    let body = json!({ "error": says }).to_string();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let _ = stream.read(&mut [0; 4096]);
+            let head = format!("HTTP/1.1 500 no\r\nContent-Type: application/json\r\nContent-Length: {}\r\n", body.len());
+            let _ = write!(stream, "{head}Connection: close\r\n\r\n{body}");
+        }
+    });
+    at
+}
+
+#[test]
+fn nothing_runs_whatever_stands_in_log_lines() {
+    const NAME: &str = "<img src=x onerror=window.owned=1>.log";
+    const DRIVEN: &str = "\u{1b}[31m\u{202e}";
+    let at = refusing(&format!("{EVIL}{DRIVEN}"));
+    let hosted = Hosted::changed(|dir, text| {
+        fs::write(dir.join(NAME), format!("WARN {EVIL}{DRIVEN}\n")).unwrap();
+        fs::write(dir.join("sample.json"), user("eve@example.com".to_owned())).unwrap();
+        let (head, rest) = text.split_once("[source]\n").unwrap();
+        let (_, rest) = rest.split_once("\n\n").unwrap();
+        let source = format!("[source]\nkind = \"http\"\nurl = \"http://{at}/\"\nsample = \"sample.json\"\n\n");
+        format!("{head}{source}{rest}\n[dashboard]\nlogs = ['{NAME}']\n")
+    });
+    let Some(mut page) = hosted.open("logs") else { return };
+    for (component, from) in [("file", NAME), ("source", "source")] {
+        page.wait_for(&format!(
+            "[...document.querySelectorAll('.log li')].some(one => {{ \
+             const [from, text] = ['.from', '.text'].map(part => one.querySelector(part).textContent); \
+             return from.startsWith('{component}') && from.includes({}) && text.includes('<script>window.owned=1</script>') \
+             && text.includes('\\\\u{{1b}}[31m\\\\u{{202e}}'); }})",
+            json!(if component == "file" { from } else { "" })
+        ));
+    }
+    let written = page.text(".log");
+    assert!(!written.contains('\u{1b}') && !written.contains('\u{202e}'), "{written}");
+    // The source's error stands in other tabs as well.
+    for (tab, place) in [("live", "#parts"), ("pipeline", ".graph"), ("runs", "#runs-panel .note")] {
+        page.click(&format!("#tab-{tab}"));
+        page.wait_for(&format!("document.querySelector('{place}')?.textContent.includes('<img src=x')"));
+    }
+    let foreign =
+        "document.querySelectorAll('main img, main script, main [onerror], main [onload], main a[href^=javascript]').length";
+    assert_eq!(page.eval(foreign), 0);
+    assert_eq!(page.eval("typeof window.owned"), "undefined");
+    assert_eq!(page.faults, Vec::<String>::new());
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use crate::http::get;
+use crate::running::Pipeline;
 use crate::support::wait_for;
 use crate::{Host, watch};
 
@@ -49,6 +50,39 @@ fn two_thousand_idle_sockets_are_bounded() {
     let began = Instant::now();
     assert_eq!(get(host.at(), "/livez").status, 200);
     assert!(began.elapsed() < SOON, "waited {:?}", began.elapsed());
+}
+
+/// Sockets that a process has open.
+fn sockets(pid: u32) -> usize {
+    let open = std::fs::read_dir(format!("/proc/{pid}/fd")).expect("list the descriptors");
+    open.filter(|one| std::fs::read_link(one.as_ref().unwrap().path()).is_ok_and(|to| to.to_string_lossy().starts_with("socket")))
+        .count()
+}
+
+#[test]
+fn a_crowd_that_neither_speaks_nor_reads_costs_a_running_host_no_more_than_its_bounds() {
+    let pipeline = Pipeline::of_users(10_000_000);
+    let host = pipeline.run();
+    let (at, pid) = (host.address, host.pid());
+    let status = || get(at, "/api/status").json();
+    let emitted = |status: &serde_json::Value| status["totals"]["emitted"].as_u64().unwrap();
+    wait_for("the first users", || (emitted(&status()) > 500).then_some(()));
+    let rss = status()["rss-bytes"].as_u64().unwrap();
+    let mut streams: Vec<TcpStream> = (0..100).filter_map(|_| TcpStream::connect(at).ok()).collect();
+    for stream in &mut streams {
+        // One that was refused, or had to go, may have been closed already.
+        let _ = write!(stream, "GET /api/events HTTP/1.1\r\nHost: {at}\r\n\r\n");
+    }
+    let idle: Vec<TcpStream> = (0..2_000).map_while(|_| TcpStream::connect(at).ok()).collect();
+    assert!(idle.len() > 400, "only {} connections could be made", idle.len());
+    let before = emitted(&status());
+    // 64 connections, the listener, what is just being accepted, and what the runtimes use themselves.
+    wait_for("the bound on sockets", || (sockets(pid) <= 64 + 16).then_some(()));
+    wait_for("more users meanwhile", || (emitted(&status()) > before + 500).then_some(()));
+    // Whoever takes nothing for long is dropped, and leaves a place.
+    wait_for("room for a page", || (watch(at).0 == 200).then_some(()));
+    let grown = status()["rss-bytes"].as_u64().unwrap().saturating_sub(rss);
+    assert!(grown < 64 << 20, "{grown} bytes more");
 }
 
 #[test]

@@ -104,6 +104,16 @@ fn masked_fields_are_for_those_who_have_the_token() {
     let revealed = scene.reveal("/api/dead-letters/0/1?reveal=true").json();
     assert_eq!(revealed["record"]["value"]["text"], payloads()[1]);
 
+    // What a reason quotes is no way around.
+    let listed = get(scene.host.address, "/api/dead-letters").json();
+    assert_eq!(listed["dead-letters"][0]["reason"], "sink users: column `id`: `•••` is not a uuid", "{listed}");
+    let status = get(scene.host.address, "/api/status").json();
+    assert!(
+        ["no 17", "nö"].iter().all(|id| !status.to_string().contains(id)) && status["partitions"]["0"]["last-error"].is_string(),
+        "{status}"
+    );
+    assert!(revealed["reason"].as_str().unwrap().contains("no 17"), "{revealed}");
+
     let lines = |body: &str| body.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect::<Vec<Value>>();
     let download = get(scene.host.address, "/api/dead-letters/download");
     assert_eq!(download.header("content-disposition"), Some("attachment; filename=\"dead-letters.ndjson\""));

@@ -68,6 +68,36 @@ fn a_stage_shows_records_before_and_after_and_says_how_many_it_did_not_show() {
 }
 
 #[test]
+fn top_and_tap_are_plain_text_where_no_terminal_is() {
+    let pipeline = users("");
+    let host = pipeline.run();
+    wait_for("a minute's worth", || {
+        (get(host.address, "/api/status").json()["totals"]["emitted"].as_u64() > Some(50)).then_some(())
+    });
+    let told = |verb: &str, more: &[&str]| {
+        let output = tidemill().arg(verb).arg(pipeline.file()).args(more).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let before = get(host.address, "/api/status").json()["totals"]["emitted"].as_u64().unwrap();
+    let top = told("top", &[]);
+    let after = get(host.address, "/api/status").json()["totals"]["emitted"].as_u64().unwrap();
+    let delivered = top.lines().find_map(|line| line.split_once(" delivered")).expect("a total").0.replace(',', "");
+    assert!((before..=after).contains(&delivered.trim().parse().unwrap()), "{top}");
+    for shown in ["users  running", "records/s over the last 10 s", "extract", "enrich", "embedded table", "partition"] {
+        assert!(top.contains(shown), "{shown}:\n{top}");
+    }
+    let tap = told("tap", &["enrich", "--count", "2"]);
+    let records: Vec<&str> = tap.lines().filter(|line| line.contains(" generation 1 emitted")).collect();
+    assert_eq!(records.len(), 2, "{tap}");
+    assert_eq!(tap.lines().filter(|line| line.starts_with("  + full_name: \"")).count(), 2, "{tap}");
+    assert!(tap.lines().last().unwrap().starts_with("2 records shown, "), "{tap}");
+    for text in [top, tap] {
+        assert!(!text.contains('\u{1b}') && !text.contains("quits"), "{text}");
+    }
+}
+
+#[test]
 fn a_public_page_shows_what_is_named_and_changes_nothing() {
     let pipeline = users("[dashboard]\npublic = true\nfields = [\"gender\", \"age_band\"]\n");
     let host = Running::start(&pipeline.file(), &["--port", "0", "--listen", "0.0.0.0"]);

@@ -48,7 +48,7 @@ impl Browser {
         let target = browser.call("Target.createTarget", json!({ "url": "about:blank" }));
         let attached = browser.call("Target.attachToTarget", json!({ "targetId": target["targetId"], "flatten": true }));
         browser.session = attached["sessionId"].as_str().map(str::to_owned);
-        for domain in ["Page", "Runtime", "Log"] {
+        for domain in ["Page", "Runtime", "Log", "Performance"] {
             browser.call(&format!("{domain}.enable"), json!({}));
         }
         browser.size(width, height);
@@ -157,6 +157,22 @@ impl Browser {
         let event = |kind: &str| json!({ "type": kind, "key": key, "code": key, "windowsVirtualKeyCode": code, "text": text });
         self.call("Input.dispatchKeyEvent", event("keyDown"));
         self.call("Input.dispatchKeyEvent", event("keyUp"));
+    }
+
+    /// Where files go that are downloaded.
+    pub fn keep_downloads(&mut self, folder: &std::path::Path) {
+        self.call("Page.setDownloadBehavior", json!({ "behavior": "allow", "downloadPath": folder }));
+    }
+
+    /// Bytes of JavaScript that are in use, and nodes of all documents, once what nobody holds is gone.
+    pub fn memory(&mut self) -> (u64, u64) {
+        self.call("HeapProfiler.collectGarbage", json!({}));
+        let metrics = self.call("Performance.getMetrics", json!({}));
+        let metric = |name: &str| {
+            let found = metrics["metrics"].as_array().and_then(|all| all.iter().find(|metric| metric["name"] == name));
+            found.and_then(|metric| metric["value"].as_f64()).unwrap_or_else(|| panic!("no {name}")) as u64
+        };
+        (metric("JSHeapUsedSize"), metric("Nodes"))
     }
 
     pub fn write(&mut self, text: &str) {

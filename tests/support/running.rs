@@ -85,6 +85,11 @@ impl Running {
         Running { process, address }
     }
 
+    #[allow(dead_code, reason = "each class of test uses a part of it")]
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
     pub fn terminate(mut self) -> ExitStatus {
         let pid = rustix::process::Pid::from_child(&self.process);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("send SIGTERM");

@@ -13,6 +13,7 @@ use super::{Done, Exit, Failure, OrExit, Output, PipelineArgs, Tone, inspect, re
 use crate::pipeline::{self, prepare};
 use crate::record::{Place, escape};
 use crate::status::dead_letter::{ShownBytes, ShownLetter};
+use crate::status::mask::Mask;
 use crate::status::{Control, Pinned};
 use crate::store::Store;
 use crate::topic::{self, Resolution, Topic};
@@ -138,7 +139,7 @@ impl Letters {
             }
             Letters::Ours { topic, .. } => {
                 let letters = block_on(topic.dead_letters(None, limit.min(1_000)))?.or_exit(Exit::Failed)?;
-                Ok(letters.iter().map(ShownLetter::brief).collect())
+                Ok(letters.iter().map(|letter| ShownLetter::brief(letter, &Mask::default())).collect())
             }
         }
     }

@@ -52,18 +52,20 @@ pub fn run(args: Args, out: &Output) -> Result<Done, Failure> {
             let took = format!("{:.0} ms", run.duration_ms);
             let numbers = [run.records, run.bytes, run.retries].map(|number| number.to_string());
             let [records, bytes, retries] = numbers;
+            let status = run.status.map_or_else(|| "-".to_owned(), |status| status.to_string());
             vec![
                 run.id.to_string(),
                 table::time(run.started_ms),
                 took,
                 records,
                 bytes,
+                status,
                 retries,
                 run.what.clone(),
                 run.result.clone(),
             ]
         })
         .collect();
-    table::print(out, &["run", "started (UTC)", "took", "records", "bytes", "retries", "what", "result"], &rows);
+    table::print(out, &["run", "started (UTC)", "took", "records", "bytes", "status", "retries", "what", "result"], &rows);
     Ok(Done::new(format!("{} runs", runs.len()), json!({ "runs": runs })))
 }

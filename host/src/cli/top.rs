@@ -65,7 +65,7 @@ pub fn run(args: Args, out: &Output) -> Result<Done, Failure> {
 fn watch(terminal: &mut ratatui::DefaultTerminal, store_dir: &Path, host: Owner, seen: &mut Seen) -> Result<(), Failure> {
     let mut host = Some(host);
     loop {
-        terminal.draw(|frame| draw::draw(frame, seen)).context("draw").or_exit(Exit::Environment)?;
+        terminal.draw(|frame| draw::draw(frame, seen, " q quits ")).context("draw").or_exit(Exit::Environment)?;
         if event::poll(LOOK_EVERY).context("read the keyboard").or_exit(Exit::Environment)? {
             if let Event::Key(key) = event::read().context("read the keyboard").or_exit(Exit::Environment)?
                 && (matches!(key.code, KeyCode::Char('q') | KeyCode::Esc)

@@ -211,6 +211,12 @@ impl Leg {
         update(&reporter, |status| {
             status.kind = plan.kind.name().to_owned();
             status.state = "waiting".to_owned();
+            let (every, cron) = match &plan.schedule.trigger {
+                Trigger::Every(every) => (every, None),
+                Trigger::Cron { pattern, every } => (every, Some(pattern.clone())),
+            };
+            (status.every_ms, status.cron) = (Some(every.as_millis() as u64), cron);
+            status.for_ms = plan.schedule.run_for.map(|run_for| run_for.as_millis() as u64);
         });
         let timetable = Timetable::new(&plan.schedule, TimeZone::system(), pace.clock.now()).map_err(Error::Schedule)?;
         let ahead = matches!(plan.schedule.trigger, Trigger::Every(pause) if pause.is_zero());
@@ -381,12 +387,14 @@ impl Leg {
                 }
                 Some(Ok(fetched)) => return Ok(Turn::Done(fetched)),
                 Some(Err(source::Error::Fatal(reason))) => {
+                    run.status = self.source.answered();
                     self.give_up(run, &reason, started).await;
                     return Err(Error::Source(reason));
                 }
                 Some(Err(source::Error::Retry { reason, after })) => (reason, after),
             };
             run.retries += 1;
+            run.status = self.source.answered();
             // The server's wish is a lower bound, and clients that were refused together must not come back together.
             let pause = part_of(back_off.pause()) + after.unwrap_or_default();
             let again = later(self.pace.clock.now(), pause);
@@ -525,6 +533,7 @@ async fn fetch_once(
     run.what = what;
     run.records = messages.len() as u64;
     run.bytes = bytes;
+    run.status = source.answered();
     run.duration_ms = millis(clock.now(), started);
     run.result = "ok".to_owned();
     Ok(Fetched { messages, after, exhausted: exhausted && fits, run, notes })

@@ -10,6 +10,7 @@ use super::worker::Decided;
 use crate::config::plan::SinkColumn;
 use crate::record::RowOutcome;
 use crate::sink::{self, Bound, Rows, json};
+use crate::status::mask::Mask;
 use crate::status::{PartitionStatus, Reporter, SinkStatus, WriteTimes};
 use crate::topic::Position;
 use crate::transform::StageFigures;
@@ -23,6 +24,8 @@ pub struct Report {
     reporter: Reporter,
     /// By sink; none where it takes whole records.
     columns: Vec<Vec<SinkColumn>>,
+    /// Of what the reasons tell.
+    mask: Mask,
     inner: Mutex<Inner>,
 }
 
@@ -35,8 +38,8 @@ struct Inner {
 }
 
 impl Report {
-    pub fn new(reporter: Reporter, columns: Vec<Vec<SinkColumn>>) -> Report {
-        Report { reporter, columns, inner: Mutex::default() }
+    pub fn new(reporter: Reporter, columns: Vec<Vec<SinkColumn>>, mask: Mask) -> Report {
+        Report { reporter, columns, mask, inner: Mutex::default() }
     }
 
     pub fn reporter(&self) -> &Reporter {
@@ -158,8 +161,10 @@ impl Report {
         let stages = inner.stages.clone();
         drop(inner);
         let end = decided.batch.offsets().last().map_or(0, |last| last + 1);
-        let rejected = decided.outcomes.iter().rev().find_map(|outcome| match outcome {
-            RowOutcome::Rejected { stage, reason } => Some((stage.as_deref(), reason)),
+        let rejected = decided.outcomes.iter().enumerate().rev().find_map(|(row, outcome)| match outcome {
+            RowOutcome::Rejected { stage, reason } => {
+                Some((stage.as_deref(), self.mask.reason(reason, decided.batch.value(row))))
+            }
             _ => None,
         });
         self.reporter.update(|snapshot| {
@@ -175,8 +180,8 @@ impl Report {
                 if figures.rows > 0 {
                     status.micros_per_record = figures.nanos as f64 / 1e3 / figures.rows as f64;
                 }
-                if let Some((Some(stage), reason)) = rejected
-                    && stage == status.name
+                if let Some((Some(stage), reason)) = &rejected
+                    && *stage == status.name
                 {
                     status.last_error = Some(reason.clone());
                 }
@@ -184,7 +189,7 @@ impl Report {
             let partition = snapshot.partitions.entry(decided.batch.partition()).or_default();
             partition.end = partition.end.max(end);
             if let Some((None, reason)) = rejected {
-                partition.last_error = Some(reason.clone());
+                partition.last_error = Some(reason);
             }
         });
     }

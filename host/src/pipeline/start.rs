@@ -30,6 +30,7 @@ use super::worker::Workers;
 use crate::sink::{self, Sink};
 use crate::source;
 use crate::status::Reporter;
+use crate::status::mask::Mask;
 use crate::status::swap::Receipt;
 use crate::store::{self, Store, components};
 use crate::topic::{self, Figures, Topic, Window};
@@ -238,7 +239,7 @@ pub(super) async fn assemble(
         window: if topic.joins().is_some() { Window::default() } else { ROW_BY_ROW },
         host: host_name(),
         threshold: plan.dead_letters.stop_when.map(|stop_when| Mutex::new(Threshold::new(stop_when))),
-        report: Report::new(reporter.clone(), columns),
+        report: Report::new(reporter.clone(), columns, Mask::new(plan.dashboard.mask.clone())),
         progress: Progress::default(),
         breaker: breaker.clone(),
         recent: Recent::default(),

@@ -16,4 +16,4 @@ pub use column::{Buffer, Column, Columns, Values};
 pub use field::{Contract, Field, GENERATION, Kind, OwnField};
 pub use outcome::{Rejection, RowOutcome};
 pub use sample::{Sample, Step};
-pub use text::escape;
+pub use text::{QUOTED_CHARACTERS, escape, quote};

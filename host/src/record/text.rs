@@ -3,6 +3,9 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
+/// The most characters of a value that a reason quotes.
+pub const QUOTED_CHARACTERS: usize = 60;
+
 /// Control characters and those that turn the direction of writing stand as `\u{…}`, line ends and tabs as `\n`, `\r`, `\t`:
 /// what a record holds must not drive a terminal.
 pub fn escape(text: &str) -> Cow<'_, str> {
@@ -22,6 +25,15 @@ pub fn escape(text: &str) -> Cow<'_, str> {
         }
     }
     Cow::Owned(escaped)
+}
+
+/// A value for a person to read: shortened, with control characters escaped.
+pub fn quote(value: &[u8]) -> String {
+    let text = String::from_utf8_lossy(&value[..value.len().min(QUOTED_CHARACTERS * 4)]);
+    match text.char_indices().nth(QUOTED_CHARACTERS) {
+        Some((end, _)) => format!("{}…", escape(&text[..end])),
+        None => escape(&text).into_owned(),
+    }
 }
 
 fn is_unsafe(c: char) -> bool {

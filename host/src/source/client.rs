@@ -5,8 +5,8 @@
 use std::collections::HashSet;
 use std::error::Error as _;
 use std::io::Read;
-use std::sync::Once;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+use std::sync::{Arc, Once};
 use std::time::{Duration, SystemTime};
 
 use reqwest::header::{
@@ -32,6 +32,8 @@ pub struct Client {
     http: reqwest::Client,
     timeout: Duration,
     bytes_max: u64,
+    /// Status of the last answer; 0: none came.
+    answered: Arc<AtomicU16>,
 }
 
 /// One request, repeatable.
@@ -62,12 +64,13 @@ impl Client {
             .pool_max_idle_per_host(1)
             .build()
             .map_err(|error| Error::Fatal(format!("set up the HTTP client: {}", cause(&error))))?;
-        Ok(Client { http, timeout: plan.timeout, bytes_max: plan.response_bytes_max })
+        Ok(Client { http, timeout: plan.timeout, bytes_max: plan.response_bytes_max, answered: Arc::default() })
     }
 
     /// The whole answer to a request, redirects followed, within the time and byte limits of the plan.
     pub async fn send(&self, request: &Request) -> Result<Response, Error> {
         let received = AtomicU64::new(0);
+        self.answered.store(0, Ordering::Relaxed);
         tokio::time::timeout(self.timeout, self.follow(request, &received)).await.unwrap_or_else(|_| {
             let limit = self.timeout;
             let received = received.load(Ordering::Relaxed);
@@ -76,6 +79,11 @@ impl Client {
                 bytes => format!("the answer of {} was not complete within {limit:?} ({bytes} bytes came)", place(&request.url)),
             }))
         })
+    }
+
+    /// HTTP status of the last answer, told once; none if the last request had none.
+    pub fn answered(&self) -> Option<u16> {
+        Some(self.answered.swap(0, Ordering::Relaxed)).filter(|status| *status > 0)
     }
 
     /// Whether anything answers there at all, whatever it says.
@@ -123,6 +131,7 @@ impl Client {
 
     async fn receive(&self, response: reqwest::Response, url: &Url, received: &AtomicU64) -> Result<Response, Error> {
         let status = response.status();
+        self.answered.store(status.as_u16(), Ordering::Relaxed);
         let headers = response.headers().clone();
         let bytes_max = if status.is_success() { self.bytes_max } else { ERROR_BODY_BYTES_MAX };
         let body = read(response, bytes_max, url, received).await;

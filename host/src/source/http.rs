@@ -148,6 +148,10 @@ impl Source for Http {
         })
     }
 
+    fn answered(&self) -> Option<u16> {
+        self.client.answered()
+    }
+
     async fn reachable(&mut self) -> Result<(), Error> {
         self.client.reachable(&self.plan.url).await
     }

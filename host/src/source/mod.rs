@@ -54,6 +54,11 @@ pub trait Source: Send + Sync {
     /// Dropping the future is a failure.
     async fn fetch(&mut self, cursor: Option<&Cursor>, records: u32) -> Result<Page, Error>;
 
+    /// HTTP status of the last answer, told once; none where nothing was asked by HTTP, or nobody answered.
+    fn answered(&self) -> Option<u16> {
+        None
+    }
+
     /// Asks once, with a short deadline, whether the source can be reached; for `dev`, which lets the generator stand in.
     async fn reachable(&mut self) -> Result<(), Error>;
 }

@@ -177,6 +177,10 @@ impl Source for RandomUser {
         })
     }
 
+    fn answered(&self) -> Option<u16> {
+        self.client.answered()
+    }
+
     async fn reachable(&mut self) -> Result<(), Error> {
         self.client.reachable(&self.plan.url).await
     }

@@ -1,6 +1,7 @@
 //! A dead letter as the API and the command line show it.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt::Write;
 
 use base64::Engine;
@@ -63,26 +64,35 @@ fn hex(bytes: &[u8]) -> String {
     dump
 }
 
+/// `field `x`: is no integer: 7a`, as the host writes it: the field, and where the value begins that stands last.
+pub fn quoted_value(reason: &str) -> Option<(&str, usize)> {
+    let (field, _) = reason.strip_prefix("field `")?.split_once('`')?;
+    Some((field, reason.match_indices(": ").nth(1)?.0 + 2))
+}
+
+/// What stands in backticks behind one of these is a name; else it is a value.
+const NAMED: [&str; 4] = ["field ", "column ", "stage ", "setting "];
+
 /// Reasons that differ in their values only: what stands in quotes, numbers, and the value that the host quotes at the end.
 pub fn group(reason: &str) -> String {
-    // `field `x`: is no integer: 7a`, as the host writes it: the value stands last.
-    let value = reason.starts_with("field `").then(|| reason.match_indices(": ").nth(1)).flatten().map(|(at, _)| at + 2);
-    // `sink users: column `id`: `7a` is not a uuid`: it stands in backticks behind the column.
-    let column = reason.find("column `").and_then(|at| Some(at + reason[at..].find("`: ")? + 3)).unwrap_or(usize::MAX);
-    let head = &reason[..value.unwrap_or(reason.len())];
-    let mut grouped = String::with_capacity(head.len());
-    let mut letters = head.char_indices().peekable();
-    let mut name = false;
-    while let Some((at, c)) = letters.next() {
+    if let Some((_, value)) = quoted_value(reason) {
+        // What stands before it are the host's own words.
+        return format!("{}…", &reason[..value]);
+    }
+    let mut grouped = String::with_capacity(reason.len());
+    let mut letters = reason.chars().peekable();
+    while let Some(c) = letters.next() {
+        let within = grouped.ends_with(|before: char| before.is_alphanumeric());
         match c {
-            '`' if at < column || name => {
-                name = !name;
+            '`' if NAMED.iter().any(|word| grouped.ends_with(word)) => {
+                grouped.push(c);
+                grouped.extend(letters.by_ref().take_while(|next| *next != '`'));
                 grouped.push(c);
             }
-            '"' | '`' if !name => {
+            '"' | '`' | '\'' if !(within && c == '\'') => {
                 // To the next that is not escaped.
                 let mut before = c;
-                for (_, next) in letters.by_ref() {
+                for next in letters.by_ref() {
                     if next == c && before != '\\' {
                         break;
                     }
@@ -90,15 +100,12 @@ pub fn group(reason: &str) -> String {
                 }
                 grouped.push('…');
             }
-            c if c.is_ascii_digit() && !name && !grouped.ends_with(|before: char| before.is_alphanumeric()) => {
-                while letters.next_if(|(_, c)| c.is_ascii_alphanumeric() || matches!(c, '.' | '-')).is_some() {}
+            c if c.is_ascii_digit() && !within => {
+                while letters.next_if(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-')).is_some() {}
                 grouped.push('…');
             }
             c => grouped.push(c),
         }
-    }
-    if value.is_some() {
-        grouped.push('…');
     }
     grouped
 }
@@ -119,26 +126,29 @@ pub struct Group {
 
 /// Reasons that differ in values only become one, the most frequent first.
 pub fn groups(reasons: Vec<ReasonCount>) -> Vec<Group> {
+    let group = |ReasonCount { stage, reason, count, generations, first, last_write_time }| Group {
+        group: group(&reason),
+        stage,
+        count,
+        generations,
+        first,
+        last_write_time_us: last_write_time,
+    };
+    merged(reasons.into_iter().map(group))
+}
+
+/// Those of one stage and name become one, the most frequent first.
+pub fn merged(all: impl IntoIterator<Item = Group>) -> Vec<Group> {
     let mut groups: BTreeMap<(Option<String>, String), Group> = BTreeMap::new();
-    for ReasonCount { stage, reason, count, generations, first, last_write_time } in reasons {
-        let name = group(&reason);
-        match groups.get_mut(&(stage.clone(), name.clone())) {
-            Some(known) => {
-                known.count += count;
-                known.generations = [known.generations[0].min(generations[0]), known.generations[1].max(generations[1])];
-                known.first = known.first.min(first);
-                known.last_write_time_us = known.last_write_time_us.max(last_write_time);
-            }
-            None => {
-                let new = Group {
-                    group: name.clone(),
-                    stage: stage.clone(),
-                    count,
-                    generations,
-                    first,
-                    last_write_time_us: last_write_time,
-                };
-                groups.insert((stage, name), new);
+    for new in all {
+        match groups.entry((new.stage.clone(), new.group.clone())) {
+            Entry::Vacant(place) => drop(place.insert(new)),
+            Entry::Occupied(mut known) => {
+                let known = known.get_mut();
+                known.count += new.count;
+                known.generations = [known.generations[0].min(new.generations[0]), known.generations[1].max(new.generations[1])];
+                known.first = known.first.min(new.first);
+                known.last_write_time_us = known.last_write_time_us.max(new.last_write_time_us);
             }
         }
     }
@@ -186,12 +196,13 @@ pub struct ShownRecord {
 
 impl ShownLetter {
     /// Without the record: a list of a thousand letters must not be a thousand records of a megabyte.
-    pub fn brief(letter: &DeadLetter) -> ShownLetter {
+    pub fn brief(letter: &DeadLetter, mask: &Mask) -> ShownLetter {
+        let reason = mask.reason(&letter.reason, letter.value.as_deref());
         ShownLetter {
             partition: letter.place.partition,
             offset: letter.place.offset,
-            reason: letter.reason.clone(),
-            group: group(&letter.reason),
+            group: group(&reason),
+            reason,
             stage: letter.stage.clone(),
             digest: letter.digest.clone(),
             generation: letter.generation,
@@ -216,6 +227,7 @@ impl ShownLetter {
         }
         let payload = letter.value.as_deref().map(serde_json::from_slice::<serde_json::Value>);
         let mut letter = letter.clone();
+        letter.reason = mask.reason(&letter.reason, letter.value.as_deref());
         let (mut masked, mut withheld) = (Vec::new(), None);
         match payload {
             None => {}
@@ -237,7 +249,7 @@ impl ShownLetter {
         let bytes = |bytes: &Option<Vec<u8>>| bytes.as_deref().map(ShownBytes::from);
         let headers = letter.headers.iter().map(|(name, value)| (name.clone(), bytes(value))).collect();
         let record = ShownRecord { key: bytes(&letter.key), value: bytes(&letter.value), headers };
-        ShownLetter { record: Some(record), ..ShownLetter::brief(letter) }
+        ShownLetter { record: Some(record), ..ShownLetter::brief(letter, &Mask::default()) }
     }
 }
 
@@ -250,6 +262,9 @@ mod tests {
         for (reason, grouped) in [
             ("field `dob.age2`: is no integer: \"7a\"", "field `dob.age2`: is no integer: …"),
             ("field `email`: is required", "field `email`: is required"),
+            ("field `dob.date`: is no RFC 3339 time: \"now\"", "field `dob.date`: is no RFC 3339 time: …"),
+            ("`not an address 7` is not an e-mail address", "… is not an e-mail address"),
+            ("it isn't a user: 'a b'", "it isn't a user: …"),
             ("the age 17 is below 18", "the age … is below …"),
             ("no user \"a \\\" 1\" in v2", "no user … in v2"),
             ("sink users: column `id`: `no 17` is not a uuid", "sink users: column `id`: … is not a uuid"),

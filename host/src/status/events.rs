@@ -19,7 +19,7 @@ use super::view::View;
 /// Pages that may watch at once.
 const CLIENTS_MAX: usize = 16;
 /// How often a page is told.
-const EVERY: Duration = Duration::from_millis(500);
+const EVERY: Duration = Duration::from_millis(250);
 
 #[derive(Clone)]
 pub struct Events {

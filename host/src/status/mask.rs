@@ -2,6 +2,9 @@
 
 use serde_json::{Map, Value};
 
+use super::dead_letter;
+use crate::record::{QUOTED_CHARACTERS, escape};
+
 /// What stands for a value that is not shown.
 pub const HIDDEN: &str = "•••";
 
@@ -38,6 +41,64 @@ impl Mask {
     pub fn fields(&self, fields: &mut Map<String, Value>) {
         for (name, value) in fields {
             self.at(name, value, &mut Vec::new());
+        }
+    }
+
+    /// Hides in a text, such as the reason for a rejection, what the payload has in hidden fields. Of a payload that is no JSON
+    /// nobody knows what is what: all values are left out then.
+    pub fn text(&self, text: &str, payload: Option<&Value>) -> String {
+        if self.is_empty() {
+            return text.to_owned();
+        }
+        let Some(payload) = payload else { return dead_letter::group(text) };
+        let mut shown = text.to_owned();
+        if let Some((field, value)) = dead_letter::quoted_value(text)
+            && self.hides(field)
+        {
+            shown.replace_range(value.., HIDDEN);
+        }
+        let mut hidden = Vec::new();
+        self.values(payload, "", false, &mut hidden);
+        // The longest first: one may be a part of another.
+        hidden.sort_by_key(|value| std::cmp::Reverse(value.len()));
+        for value in hidden {
+            let cut: String = value.chars().take(QUOTED_CHARACTERS).collect();
+            let forms = [value.as_str(), &escape(&value), &cut, &escape(&cut)].map(str::to_owned);
+            for form in forms {
+                // A short one would be found in every word; in quotes it is the value.
+                match form.chars().count() {
+                    0 => {}
+                    1..4 => ['"', '`', '\''].iter().for_each(|quote| {
+                        shown = shown.replace(&format!("{quote}{form}{quote}"), &format!("{quote}{HIDDEN}{quote}"));
+                    }),
+                    _ => shown = shown.replace(&form, HIDDEN),
+                }
+            }
+        }
+        shown
+    }
+
+    /// [`Mask::text`], for a payload as bytes.
+    pub fn reason(&self, reason: &str, payload: Option<&[u8]>) -> String {
+        match self.is_empty() {
+            true => reason.to_owned(),
+            false => self.text(reason, payload.and_then(|payload| serde_json::from_slice(payload).ok()).as_ref()),
+        }
+    }
+
+    /// Texts and numbers that lie in hidden fields.
+    fn values(&self, value: &Value, path: &str, hidden: bool, into: &mut Vec<String>) {
+        match value {
+            Value::Object(members) => {
+                for (name, value) in members {
+                    let here = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                    self.values(value, &here, hidden || self.hides(&here), into);
+                }
+            }
+            Value::Array(items) => items.iter().for_each(|item| self.values(item, path, hidden, into)),
+            Value::String(text) if hidden => into.push(text.clone()),
+            Value::Number(number) if hidden => into.push(number.to_string()),
+            _ => {}
         }
     }
 
@@ -93,6 +154,23 @@ mod tests {
         mask.fields(&mut fields);
         assert_eq!(Value::Object(fields), json!({ "login.uuid": HIDDEN, "login": { "salt": HIDDEN }, "id": "u" }));
         assert!(Mask::new(vec!["*".to_owned()]).hides("anything.at.all") && !Mask::default().hides("login.password"));
+    }
+
+    #[test]
+    fn a_reason_does_not_tell_what_is_hidden() {
+        let mask = Mask::new(vec!["login.*".to_owned()]);
+        let long = "x".repeat(QUOTED_CHARACTERS + 40);
+        let payload =
+            json!({ "email": "eve@example.com", "login": { "uuid": "no 17", "pin": 7, "salt": long, "tag": "a\u{1b}bcd" } });
+        let told = |reason: &str| mask.text(reason, Some(&payload));
+        assert_eq!(told("sink users: column `id`: `no 17` is not a uuid"), "sink users: column `id`: `•••` is not a uuid");
+        assert_eq!(told("field `login.age`: is no integer: 7a"), "field `login.age`: is no integer: •••");
+        assert_eq!(told("field `email`: is no integer: eve@example.com"), "field `email`: is no integer: eve@example.com");
+        assert_eq!(told("job 7: the pin is `7`"), "job 7: the pin is `•••`", "a short value is one in quotes only");
+        assert_eq!(told(&format!("salt {}… is bad", &long[..QUOTED_CHARACTERS])), "salt •••… is bad");
+        assert_eq!(told("tag a\\u{1b}bcd"), "tag •••");
+        assert_eq!(mask.reason("no user \"eve\" in v2", Some(b"\xff")), "no user … in v2");
+        assert_eq!(Mask::default().reason("no user \"eve\"", None), "no user \"eve\"");
     }
 
     #[test]

@@ -90,7 +90,13 @@ pub struct SourceStatus {
     pub records: u64,
     pub bytes: u64,
     pub retries: u64,
+    /// Fetched records per second over the last 10 seconds.
+    pub records_per_second: f64,
     pub next_poll_ms: Option<i64>,
+    /// The schedule: a poll every so many ms; a cron pattern that starts runs of them; how long a run lasts, ms.
+    pub every_ms: Option<u64>,
+    pub cron: Option<String>,
+    pub for_ms: Option<u64>,
     pub notes: Vec<String>,
 }
 
@@ -299,6 +305,8 @@ pub struct Run {
     pub what: String,
     pub records: u64,
     pub bytes: u64,
+    /// HTTP status of the last answer; none where nothing is asked by HTTP, or nobody answered.
+    pub status: Option<u16>,
     pub retries: u64,
     /// `ok`, or the last error when the poll was given up.
     pub result: String,

@@ -26,6 +26,7 @@ pub struct Sampler {
 struct Look {
     at: Instant,
     delivered: u64,
+    ingested: u64,
     /// Rows by stage, in order.
     stages: Vec<u64>,
 }
@@ -41,7 +42,9 @@ impl Sampler {
             }
         }
         self.seen.retain(|partition, _| snapshot.partitions.contains_key(partition));
-        let look = Look { at: now, delivered: self.delivered, stages: snapshot.stages.iter().map(|stage| stage.rows).collect() };
+        let ingested = snapshot.source.as_ref().map_or(0, |source| source.records);
+        let stages = snapshot.stages.iter().map(|stage| stage.rows).collect();
+        let look = Look { at: now, delivered: self.delivered, ingested, stages };
 
         // The youngest look that is a whole window old stays, as the other end of the difference.
         while self.looks.get(1).is_some_and(|second| now.duration_since(second.at) >= WINDOW) {
@@ -51,6 +54,9 @@ impl Sampler {
             let seconds = now.duration_since(first.at).as_secs_f64();
             if seconds > 0.0 {
                 snapshot.records_per_second = (look.delivered - first.delivered) as f64 / seconds;
+                if let Some(source) = &mut snapshot.source {
+                    source.records_per_second = ingested.saturating_sub(first.ingested) as f64 / seconds;
+                }
                 for (at, stage) in snapshot.stages.iter_mut().enumerate() {
                     let before = first.stages.get(at).copied().unwrap_or(0);
                     stage.records_per_second = stage.rows.saturating_sub(before) as f64 / seconds;
@@ -59,7 +65,6 @@ impl Sampler {
         }
         self.looks.push_back(look);
 
-        let ingested = snapshot.source.as_ref().map_or(0, |source| source.records);
         let counted = Counted { delivered: self.delivered, ingested, rejected: self.rejected };
         let lag = snapshot.partitions.values().map(|partition| partition.lag.max(0)).sum();
         let at_ms = jiff::Timestamp::now().as_millisecond();

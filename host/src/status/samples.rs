@@ -20,6 +20,9 @@ pub struct Followed {
 /// Hides what may not be seen.
 pub(super) fn shown(mut sample: Sample, showing: &Showing) -> Sample {
     let public = showing.is_public();
+    for step in &mut sample.steps {
+        step.reason = step.reason.take().filter(|_| !public).map(|reason| showing.mask.text(&reason, Some(&sample.payload)));
+    }
     match public {
         true => sample.payload = Value::Null,
         false => drop(showing.mask.apply(&mut sample.payload)),
@@ -35,7 +38,6 @@ pub(super) fn shown(mut sample: Sample, showing: &Showing) -> Sample {
             fields.retain(|field, _| showing.shows(field));
         }
         step.changed.retain(|field| showing.shows(field));
-        step.reason = step.reason.take().filter(|_| !public);
     }
     sample
 }

@@ -7,7 +7,7 @@ use base64::engine::{DecodePaddingMode, Engine};
 use super::path::Found;
 use super::scan::{Shape, unescape};
 use super::time;
-use crate::record::{Column, Kind, Values, escape};
+use crate::record::{Column, Kind, Values};
 
 /// Padding may be left out; the bits of the last character that count for nothing must be zero.
 pub const BASE64: GeneralPurpose =
@@ -74,18 +74,6 @@ pub fn push(column: &mut Column, found: Found, text: &[u8]) -> Result<(), &'stat
 
 fn integer(digits: &[u8]) -> Option<i64> {
     std::str::from_utf8(digits).ok()?.parse().ok()
-}
-
-/// The most characters of a value that a reason quotes.
-const QUOTED_CHARACTERS: usize = 60;
-
-/// A value for a person to read: shortened, with control characters escaped.
-pub fn quote(value: &[u8]) -> String {
-    let text = String::from_utf8_lossy(&value[..value.len().min(QUOTED_CHARACTERS * 4)]);
-    match text.char_indices().nth(QUOTED_CHARACTERS) {
-        Some((end, _)) => format!("{}…", escape(&text[..end])),
-        None => escape(&text).into_owned(),
-    }
 }
 
 /// Appends the value of a row as JSON; an error says what is wrong with it, and what was appended is to be cut off.

@@ -4,7 +4,7 @@ use super::input::Input;
 use super::kinds;
 use super::path::{Found, Paths};
 use super::scan::Shape;
-use crate::record::{Column, Kind, OwnField, Values};
+use crate::record::{Column, Kind, OwnField, Values, quote};
 
 /// What a record lacks, or has and does not fit: when that counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,7 +139,7 @@ impl Projection {
             return Ok(());
         }
         if let Err(problem) = kinds::push(column, found, payload) {
-            let reason = format!("field `{}`: {problem}: {}", wanted.name, kinds::quote(found.raw(payload)));
+            let reason = format!("field `{}`: {problem}: {}", wanted.name, quote(found.raw(payload)));
             if wanted.need != Need::Later {
                 return Err(reason);
             }
@@ -181,7 +181,7 @@ fn push_own(column: &mut Column, wanted: &Wanted, own: &OwnField, input: &Input<
         (Some(bytes), Values::Bytes(buffer)) => buffer.push(bytes),
         (Some(bytes), Values::Text(buffer)) => match std::str::from_utf8(bytes) {
             Ok(_) => buffer.push(bytes),
-            Err(_) => return Err(format!("field `{}`: is not UTF-8: {}", wanted.name, kinds::quote(bytes))),
+            Err(_) => return Err(format!("field `{}`: is not UTF-8: {}", wanted.name, quote(bytes))),
         },
         (Some(_), _) => return Err(format!("field `{}`: is not of kind {}", wanted.name, wanted.kind)),
     }
@@ -215,7 +215,7 @@ impl KeyPath {
         }
         let mut column = Column::empty(Kind::Text);
         kinds::push(&mut column, found, payload)
-            .map_err(|problem| format!("field `{}`: {problem}: {}", self.name, kinds::quote(found.raw(payload))))?;
+            .map_err(|problem| format!("field `{}`: {problem}: {}", self.name, quote(found.raw(payload))))?;
         match column.values {
             Values::Text(buffer) => Ok(Some(buffer.data)),
             _ => Ok(None),

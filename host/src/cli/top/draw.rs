@@ -15,7 +15,7 @@ use crate::status::Snapshot;
 pub fn plain(seen: &Seen) -> String {
     let height = 17 + rows(&seen.snapshot) as u16;
     let mut terminal = ratatui::Terminal::new(TestBackend::new(100, height)).expect("a buffer takes whatever is drawn");
-    let _ = terminal.draw(|frame| draw(frame, seen));
+    let _ = terminal.draw(|frame| draw(frame, seen, ""));
     let buffer = terminal.backend().buffer();
     let width = usize::from(buffer.area.width);
     let lines = buffer.content().chunks(width).map(|cells| cells.iter().map(|cell| cell.symbol()).collect::<String>());
@@ -26,7 +26,8 @@ fn rows(snapshot: &Snapshot) -> usize {
     snapshot.stages.len() + snapshot.partitions.len() + snapshot.sinks.len() + snapshot.alarms.len()
 }
 
-pub fn draw(frame: &mut Frame<'_>, seen: &Seen) {
+/// `hint`: what a person may press.
+pub fn draw(frame: &mut Frame<'_>, seen: &Seen, hint: &str) {
     let snapshot = &seen.snapshot;
     let table = |rows: usize| Constraint::Length(rows as u16 + 2);
     let [head, totals, line, stages, partitions, sinks, alarms] = Layout::vertical([
@@ -46,7 +47,7 @@ pub fn draw(frame: &mut Frame<'_>, seen: &Seen) {
     draw_stages(frame, stages, snapshot);
     draw_partitions(frame, partitions, snapshot);
     draw_sinks(frame, sinks, snapshot);
-    draw_alarms(frame, alarms, snapshot);
+    draw_alarms(frame, alarms, snapshot, hint);
 }
 
 fn tone(word: &str) -> Style {
@@ -171,9 +172,9 @@ fn draw_sinks(frame: &mut Frame<'_>, area: Rect, snapshot: &Snapshot) {
     draw_table(frame, area, &["sink", "rows", "in flight", "write", "retries", "state", ""], rows.collect(), &widths);
 }
 
-fn draw_alarms(frame: &mut Frame<'_>, area: Rect, snapshot: &Snapshot) {
+fn draw_alarms(frame: &mut Frame<'_>, area: Rect, snapshot: &Snapshot, hint: &str) {
     let alarms = snapshot.alarms.iter().map(|alarm| Line::from(format!("✗ {}", escape(alarm))).red());
-    let block = Block::new().borders(Borders::TOP).title_bottom(Line::from(" q quits ").right_aligned()).dim();
+    let block = Block::new().borders(Borders::TOP).title_bottom(Line::from(hint).right_aligned()).dim();
     frame.render_widget(Paragraph::new(alarms.collect::<Vec<_>>()).wrap(Wrap { trim: false }).block(block), area);
 }
 
@@ -236,7 +237,7 @@ mod tests {
     fn any_size_of_a_terminal_will_do() {
         for (width, height) in [(1, 1), (10, 3), (40, 12), (250, 80)] {
             let mut terminal = ratatui::Terminal::new(TestBackend::new(width, height)).unwrap();
-            terminal.draw(|frame| draw(frame, &seen())).unwrap();
+            terminal.draw(|frame| draw(frame, &seen(), " q quits ")).unwrap();
         }
     }
 }

@@ -4,11 +4,9 @@ use std::net::IpAddr;
 
 use super::{Refusals, collection, number};
 use crate::config::plan::CqlType;
-use crate::record::{Buffer, Column, Values};
+use crate::record::{Buffer, Column, Values, quote};
 use crate::sink::{BoundColumn, BoundValues};
 
-/// What a reason shows of a value.
-const SHOWN_MAX: usize = 60;
 const DAY_MS: i64 = 86_400_000;
 const DAY_NANOS: i64 = 86_400_000_000_000;
 /// Years -9999 to 9999, in days since 1970.
@@ -245,6 +243,5 @@ fn show_ms(ms: &i64) -> String {
 }
 
 fn show_bytes(bytes: &[u8]) -> String {
-    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(SHOWN_MAX)]).into_owned();
-    format!("`{text}{}`", if bytes.len() > SHOWN_MAX { "…" } else { "" })
+    format!("`{}`", quote(bytes))
 }

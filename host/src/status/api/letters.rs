@@ -13,8 +13,9 @@ use serde_json::{Value, json};
 
 use super::{Shared, answer, failed};
 use crate::record::Place;
-use crate::status::dead_letter::{self, ShownLetter, ShownPlace, groups};
+use crate::status::dead_letter::{self, Group, ShownLetter, ShownPlace, groups, merged};
 use crate::status::guard::{self, problem};
+use crate::status::mask::Mask;
 use crate::topic::DeadLetter;
 
 /// Letters of one request.
@@ -48,10 +49,18 @@ struct Those {
 }
 
 impl Those {
-    fn take(&self, letter: &DeadLetter) -> bool {
+    fn take(&self, letter: &DeadLetter, mask: &Mask) -> bool {
         self.stage.as_ref().is_none_or(|stage| letter.stage.as_deref().unwrap_or_default() == stage)
-            && self.group.as_ref().is_none_or(|group| dead_letter::group(&letter.reason) == *group)
+            && self
+                .group
+                .as_ref()
+                .is_none_or(|group| dead_letter::group(&letter.reason) == *group || *group == shown_group(letter, mask))
     }
+}
+
+/// The group of a letter, by its reason as it may be seen.
+fn shown_group(letter: &DeadLetter, mask: &Mask) -> String {
+    dead_letter::group(&mask.reason(&letter.reason, letter.value.as_deref()))
 }
 
 /// Calls back with letters by place, until it says false. True: there are no more.
@@ -64,7 +73,7 @@ async fn each(
     loop {
         let page = shared.control.dead_letters(after, PAGE).await?;
         let Some(last) = page.last().map(|last| last.place) else { return Ok(true) };
-        for found in page.iter().filter(|found| those.take(found)) {
+        for found in page.iter().filter(|found| those.take(found, &shared.view.showing.mask)) {
             if !letter(found) {
                 return Ok(false);
             }
@@ -85,7 +94,7 @@ pub(super) async fn list(State(shared): State<Shared>, Query(wanted): Query<List
     let all = each(&shared, after, &those, |letter| {
         let room = letters.len() < limit;
         if room {
-            letters.push(shared.seen(ShownLetter::brief(letter)));
+            letters.push(shared.seen(ShownLetter::brief(letter, &shared.view.showing.mask)));
         }
         room
     });
@@ -108,11 +117,27 @@ pub(super) async fn grouped(State(shared): State<Shared>) -> Response {
     let count: u64 = reasons.iter().map(|reason| reason.count).sum();
     let mut groups = groups(reasons);
     groups.truncate(GROUPS_MAX);
+    if let Err(error) = seen(&shared, &mut groups).await {
+        return failed(&error);
+    }
     let others = count - groups.iter().map(|group| group.count).sum::<u64>();
     if shared.view.showing.is_public() {
         groups.iter_mut().for_each(|group| group.group = "withheld".to_owned());
     }
     axum::Json(json!({ "count": count, "groups": groups, "others": others })).into_response()
+}
+
+/// Groups named as they may be seen: what a plugin wrote into its reasons may be a masked field's value.
+async fn seen(shared: &Shared, groups: &mut Vec<Group>) -> anyhow::Result<()> {
+    let mask = &shared.view.showing.mask;
+    for group in groups.iter_mut().filter(|group| group.stage.is_some() && !mask.is_empty()) {
+        if let Some(letter) = shared.control.dead_letter(group.first).await? {
+            group.group = shown_group(&letter, mask);
+        }
+    }
+    // Those that differed in what is masked only are one now.
+    *groups = merged(std::mem::take(groups));
+    Ok(())
 }
 
 #[derive(Deserialize)]

@@ -23,7 +23,7 @@ macro_rules! files {
 const FILES: &[(&str, &str, &[u8])] = &files! {
     "image/svg+xml" => "icon.svg";
     STYLE => "style.css" "tabs.css";
-    SCRIPT => "app.js" "act.js" "chart.js" "dom.js" "format.js" "graph.js" "guide.js" "host.js" "letters.js" "live.js" "logs.js" "pictures.js" "pipeline.js" "plugins.js" "runs.js";
+    SCRIPT => "app.js" "act.js" "chart.js" "dom.js" "format.js" "graph.js" "guide.js" "host.js" "letters.js" "live.js" "logs.js" "partitions.js" "pictures.js" "pipeline.js" "plugins.js" "runs.js";
 };
 
 struct Asset {

@@ -12,8 +12,8 @@ export function roundTop(value) {
 
 const PAD = { left: 42, right: 12, top: 10, bottom: 22 };
 
-/** A line over `[x, y]` points in the order of x. `x` and `y` write a value as text; `dots` marks each point. */
-export function line(root, { name, x, y, dots = false, area = true, xTicks = 2, axis = short }) {
+/** A line over `[x, y]` points in the order of x, broken where more than `gap` lies between two. `x` and `y` write a value as text; `dots` marks each point. */
+export function line(root, { name, x, y, gap = Infinity, dots = false, area = true, xTicks = 2, axis = short }) {
   const grid = s("g", { class: "grid" });
   const fill = s("path", { class: "area" });
   const path = s("path", { class: "line" });
@@ -56,9 +56,11 @@ export function line(root, { name, x, y, dots = false, area = true, xTicks = 2, 
       of: (value) => bottom - (value / top) * (bottom - PAD.top),
     };
     rules(top, from, to, width, bottom);
-    const way = points.map(([a, b], i) => `${i ? "L" : "M"}${place.at(a).toFixed(1)} ${place.of(b).toFixed(1)}`).join("");
-    mark(path, "d", way);
-    mark(fill, "d", area && points.length > 1 ? `${way}L${place.at(to).toFixed(1)} ${bottom}L${place.at(from).toFixed(1)} ${bottom}Z` : null);
+    const ways = [];
+    points.forEach((point, i) => (i && point[0] - points[i - 1][0] <= gap ? ways.at(-1).push(point) : ways.push([point])));
+    const drawn = ways.map((way) => way.map(([a, b], i) => `${i ? "L" : "M"}${place.at(a).toFixed(1)} ${place.of(b).toFixed(1)}`).join(""));
+    mark(path, "d", drawn.join(""));
+    mark(fill, "d", area && points.length > 1 ? drawn.map((way, i) => `${way}L${place.at(ways[i].at(-1)[0]).toFixed(1)} ${bottom}L${place.at(ways[i][0][0]).toFixed(1)} ${bottom}Z`).join("") : null);
     list(marks, dots ? points : [], (point) => String(point[0]), () => s("circle", { r: 3 }), (dot, [a, b]) => {
       mark(dot, "cx", place.at(a).toFixed(1)), mark(dot, "cy", place.of(b).toFixed(1)), mark(dot, "data-x", a), mark(dot, "data-value", b);
     });
@@ -90,11 +92,13 @@ export function line(root, { name, x, y, dots = false, area = true, xTicks = 2, 
   return draw;
 }
 
-// A name keeps its colour while the page is open, whatever its rank.
+// A name keeps its colour while it is shown, whatever its rank.
 function palette() {
   const known = new Map();
+  let next = 0;
   return (name) => {
-    if (!known.has(name)) known.set(name, known.size % 6);
+    if (!known.has(name)) known.set(name, next++ % 6);
+    if (known.size > 100) known.delete(known.keys().next().value);
     return known.get(name);
   };
 }

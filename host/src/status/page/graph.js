@@ -24,9 +24,11 @@ function topic(status) {
   const partitions = Object.entries(status.partitions);
   const sum = (key) => partitions.reduce((total, [, partition]) => total + partition[key], 0);
   const here = partitions.filter(([, partition]) => partition.here !== false).length;
-  const problem = partitions.filter(([, p]) => p["last-error"]).map(([number, p]) => `partition ${number}: ${p["last-error"]}`).join("; ");
+  // A rejected record is told by its stage and its dead letter; here stands what holds a partition up.
+  const problem = partitions.filter(([, p]) => p["last-error"] && ["stopped", "backing off"].includes(p.state)).map(([number, p]) => `partition ${number}: ${p["last-error"]}`).join("; ");
   return {
     id: "topic",
+    topic: true,
     kind: "Topic",
     name: status.topic.name,
     sub: status.topic.at,
@@ -50,8 +52,8 @@ function stage(stage) {
     rows: [["per second", rate(stage["records-per-second"])], ["a record takes", stage["micros-per-record"] ? micros(stage["micros-per-record"]) : "–"], ["rejected", count(stage.rejected)], ["memory", bytes(stage["memory-bytes"])]],
     meter: stage["memory-limit-bytes"] ? stage["memory-bytes"] / stage["memory-limit-bytes"] : null,
     says: rejected.join(", "),
-    tone: ["refused", "parked", "quarantined"].includes(building?.state) ? "warn" : stage["last-error"] ? "warn" : "",
-    problem: stage["last-error"],
+    tone: ["refused", "parked", "quarantined"].includes(building?.state) || stage["last-error"] ? "warn" : "",
+    last: stage["last-error"] && `Last rejected: ${stage["last-error"]}`,
   };
 }
 
@@ -140,7 +142,7 @@ function drawNode(node, part) {
   });
   const meter = part.meter === null || part.meter === undefined ? [] : [s("rect", { class: "gauge", x: 16, y: tall - 11, width: w - 32, height: 4, rx: 2 }), s("rect", { class: "used", x: 16, y: tall - 11, width: Math.max(2, Math.min(1, part.meter) * (w - 32)), height: 4, rx: 2 })];
   node.replaceChildren(
-    s("title", {}, [part.name, part.sub, part.says, part.problem, part.stage !== undefined && "Click: records before and after it"].filter(Boolean).join("\n")),
+    s("title", {}, [part.name, part.sub, part.says, part.last, part.problem, part.stage !== undefined && "Choose: records before and after it", part.topic && "Choose: its partitions"].filter(Boolean).join("\n")),
     s("rect", { class: "box", width: w, height: tall, rx: 14 }),
     s("rect", { class: "stripe", x: 16, width: 28, height: 3, rx: 1.5 }),
     text(16, 25, "kind", fit(part.kind, w - 32, 12)),
@@ -152,7 +154,7 @@ function drawNode(node, part) {
   );
 }
 
-/** Draws into `root`; `choose(name)` is called for a stage, and `letters()` for the dead letters. */
+/** Draws into `root`; `choose(id)` is called for a stage or the topic, and `letters()` for the dead letters. */
 export function graph(root, { choose, letters }) {
   const edges = s("g", { class: "edges" });
   const labels = s("g", { class: "labels" });
@@ -164,8 +166,10 @@ export function graph(root, { choose, letters }) {
   /** Whether the host hands out samples: else a stage is nothing to click on. */
   let sampled = false;
 
+  const can = (part) => part.topic || (part.stage !== undefined && sampled);
+
   const make = (part) => {
-    const act = part.stage !== undefined ? sampled && (() => choose(part.stage)) : part.letters && letters;
+    const act = can(part) ? () => choose(part.id) : part.letters && letters;
     const node = s("g", { class: `node${act ? " act" : ""}`, "data-part": part.id, role: act ? "button" : "group", tabindex: act ? "0" : null });
     if (act) {
       node.addEventListener("click", act);
@@ -191,8 +195,8 @@ export function graph(root, { choose, letters }) {
     mark(svg, "viewBox", `0 0 ${width} ${box.y + box.h + 2}`);
     svg.style.height = `${box.y + box.h + 2}px`;
 
-    // A rate of a way is that of the part it leads to; into the topic, what was published in the last second.
-    const into = (i) => (i === 1 ? status.rate?.ingested : i === places.length - 1 ? status["records-per-second"] : status.stages[i - 2]?.["records-per-second"]);
+    // A rate of a way is that of the part it leads to; into the topic, what was published. All over the last ten seconds.
+    const into = (i) => (i === 1 ? status.source?.["records-per-second"] : i === places.length - 1 ? status["records-per-second"] : status.stages[i - 2]?.["records-per-second"]);
     const ways = places.slice(1).flatMap((column, i) => places[i].flatMap((from) => (across ? column : column.slice(0, 1)).map((to) => ({ id: `${from.id} ${to.id}`, d: way(across ? from : places[i].at(-1), to, across), rate: into(i + 1), x: across ? (from.x + from.w + to.x) / 2 : to.x + to.w / 2, y: across ? (from.y + to.y + TALL) / 2 : to.y - GAP / 2, first: from === places[i][0] && to === column[0] }))));
     const falls = across ? feet.map((part) => ({ id: `${part.id} falls`, falls: true, d: `M${part.x + part.w / 2} ${part.y + part.h}V${box.y}` })) : [{ id: "falls", falls: true, d: `M${box.x + box.w / 2} ${height}V${box.y}` }];
     list(edges, [...ways, ...falls], (edge) => edge.id, () => s("g", {}, s("path", { class: "way" }), s("path", { class: "drops" })), (node, edge) => {
@@ -209,7 +213,7 @@ export function graph(root, { choose, letters }) {
     });
     list(nodes, places.flat(), (part) => part.id, make, (node, part) => {
       drawNode(node, part);
-      if (part.stage !== undefined && sampled) mark(node, "aria-pressed", chosen === part.stage);
+      if (can(part)) mark(node, "aria-pressed", chosen === part.id);
       else mark(node, "aria-label", `${part.kind} ${part.name}`);
     });
     drawDead(nodes, make, dead, waiting);
@@ -242,8 +246,8 @@ export function graph(root, { choose, letters }) {
       nodes.replaceChildren();
       draw();
     },
-    mark(stage) {
-      chosen = stage;
+    mark(id) {
+      chosen = id;
       draw();
     },
   };

@@ -230,6 +230,6 @@ const drawLetter = (letter, revealed) => {
     h("div", { class: "row" }, button("Replay", "play", () => replay(one)), button("Pin as test", "pin", () => pin(letter), { title: "Writes it as a [[test]] case into the pipeline file" }), button("Discard", "bin", () => discard(one), { kind: "harm" })),
     letter.withheld ? h("p", { class: "note" }, letter.withheld) : "",
     (masked.length || letter.withheld) && !revealed ? h("p", { class: "row small soft" }, masked.length ? `Masked: ${masked.join(", ")}` : "", button("Show the original", "key", () => show(letter, true), { kind: "bare" })) : "",
-    ...(record ? [content("Value", record.value), content("Key", record.key), record.headers.length ? h("section", {}, h("h4", {}, "Headers"), h("dl", { class: "pairs" }, ...record.headers.map(([name, value]) => h("div", {}, h("dt", {}, visible(name)), h("dd", { class: "mono" }, value ? visible(value.text ?? value.base64 ?? "") : "null"))))) : ""] : []),
+    ...(record ? [letter.withheld && !record.value ? "" : content("Value", record.value), content("Key", record.key), record.headers.length ? h("section", {}, h("h4", {}, "Headers"), h("dl", { class: "pairs" }, ...record.headers.map(([name, value]) => h("div", {}, h("dt", {}, visible(name)), h("dd", { class: "mono" }, value ? visible(value.text ?? value.base64 ?? "") : "null"))))) : ""] : []),
   );
 };

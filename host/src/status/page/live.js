@@ -13,20 +13,29 @@ const SPAN_MS = 600_000;
 let rates = [];
 let drawRates = () => {};
 
+/** Seconds that are missing between two points: the host did not run then. */
+const GAP_MS = 3000;
+let asking = false;
+
+/** What this page has not seen of the past: before it was opened, and while nobody looked at this tab. */
 async function pastRates() {
+  if (asking) return;
+  asking = true;
   try {
     const past = await get(`/api/rates?seconds=${SPAN_MS / 1000}`);
-    const seen = rates;
-    rates = past["at-ms"].map((at, i) => [at, past.delivered[i]]);
-    seen.filter(([at]) => !rates.length || at > rates.at(-1)[0]).forEach(([at, n]) => rates.push([at, n]));
+    const first = past["at-ms"][0] ?? Infinity;
+    const newest = past["at-ms"].at(-1) ?? -Infinity;
+    rates = [...rates.filter(([at]) => at < first), ...past["at-ms"].map((at, i) => [at, past.delivered[i]]), ...rates.filter(([at]) => at > newest && at >= first)];
   } catch {
     // The line then begins now.
   }
+  asking = false;
 }
 
 function addRate(next) {
   const newest = rates.at(-1);
   if (!next || (newest && next["at-ms"] <= newest[0])) return;
+  if (newest && next["at-ms"] - newest[0] > GAP_MS) pastRates();
   rates.push([next["at-ms"], next.delivered]);
   const from = next["at-ms"] - SPAN_MS;
   rates = rates.filter(([at]) => at >= from);
@@ -35,9 +44,12 @@ function addRate(next) {
 /** The mean of the ten seconds up to each, which is what the figure above says. */
 function smooth(seconds) {
   let sum = 0;
+  let first = 0;
   const means = seconds.map(([at, n], i) => {
-    sum += n - (i >= 10 ? seconds[i - 10][1] : 0);
-    return [at, sum / Math.min(i + 1, 10)];
+    if (i && at - seconds[i - 1][0] > GAP_MS) [sum, first] = [0, i];
+    sum += n;
+    if (i - first >= 10) sum -= seconds[first++][1];
+    return [at, sum / (i - first + 1)];
   });
   return means.length > 20 ? means.slice(9) : means;
 }
@@ -254,7 +266,7 @@ const drawCounts = memo(async (sinks) => {
 // ---- the tab
 
 export function start() {
-  drawRates = line($("rates"), { name: "records per second", x: clock, y: (n) => `${rate(n)}/s` });
+  drawRates = line($("rates"), { name: "records per second", gap: GAP_MS, x: clock, y: (n) => `${rate(n)}/s` });
   pastRates();
 }
 
@@ -263,12 +275,13 @@ export function draw(status) {
   set($("total"), count(totals.emitted));
   set($("total-aside"), `${count(totals.dropped)} dropped · ${count(totals.deleted)} deleted · ${count(totals.rejected)} rejected`);
   set($("rate"), rate(status["records-per-second"]));
-  if (status["figures-at-ms"]) set($("fresh"), `over the last 10 s; newest ${moment(status["figures-at-ms"])}`);
+  if (status["figures-at-ms"]) set($("fresh"), `over 10 s; as of ${moment(status["figures-at-ms"])}`);
   addRate(status.rate);
   drawRates(smooth(rates));
   const partitions = Object.values(status.partitions);
   set($("lag"), count(partitions.reduce((total, partition) => total + partition.lag, 0)));
-  set($("lag-aside"), plural(partitions.length, "partition"));
+  const others = new Set(partitions.filter((partition) => partition.here === false).map((partition) => partition.host));
+  set($("lag-aside"), `${plural(partitions.length, "partition")}${others.size ? ` of ${plural(others.size + 1, "host")}, summed` : ""}`);
   set($("dead"), count(status["dead-letters"]));
   mark($("dead"), "data-dead", status["dead-letters"]);
   drawHealth(status);

@@ -4,9 +4,13 @@ import { h, icon, list, mark, memo, set, show } from "./dom.js";
 import { clock, count, plural, visible } from "./format.js";
 import { graph } from "./graph.js";
 import { get } from "./host.js";
+import { partitions } from "./partitions.js";
 
 let drawing;
 let panel;
+let topic;
+/** The part that is chosen, and the stage if it is one. */
+let part = null;
 let chosen = null;
 let frozen = false;
 let answer = null;
@@ -17,17 +21,19 @@ const parts = {};
 export function start(root, goTo) {
   const canvas = h("div", { class: "canvas" });
   panel = h("section", { class: "card samples", "aria-label": "Before and after", hidden: true });
-  const hint = h("p", {}, "As it runs now.");
+  topic = partitions(() => choose(part));
+  const hint = h("p", {}, "As it runs now. Choose the topic to see its partitions.");
   root.append(
     h("div", { class: "lede" }, h("div", {}, h("h2", {}, "The way of a record"), hint)),
     canvas,
+    topic.node,
     panel,
   );
   drawing = graph(canvas, { choose, letters: () => goTo("dead-letters") });
   build();
   get("/api/samples?limit=1").then(
     () => {
-      set(hint, "As it runs now. Choose a stage to see records before and after it.");
+      set(hint, "As it runs now. Choose a stage to see records before and after it, or the topic to see its partitions.");
       drawing.allow();
     },
     () => {},
@@ -36,7 +42,8 @@ export function start(root, goTo) {
 
 export const draw = (status) => {
   drawing.draw(status);
-  if (chosen && !status.stages.some((stage) => stage.name === chosen)) choose(chosen);
+  topic.draw(status);
+  if (chosen && !status.stages.some((stage) => stage.name === chosen)) choose(part);
 };
 
 function build() {
@@ -48,22 +55,24 @@ function build() {
   parts.detail = h("div", { class: "pair", "aria-live": "off" });
   parts.none = h("p", { class: "empty" });
   panel.append(
-    h("div", { class: "lede" }, h("div", {}, parts.title, parts.seen), h("div", { class: "row" }, parts.search, parts.freeze, h("button", { class: "do bare", type: "button", "aria-label": "Close", onclick: () => choose(chosen) }, icon("bad")))),
+    h("div", { class: "lede" }, h("div", {}, parts.title, parts.seen), h("div", { class: "row" }, parts.search, parts.freeze, h("button", { class: "do bare", type: "button", "aria-label": "Close", onclick: () => choose(part) }, icon("bad")))),
     h("div", { class: "both" }, parts.list, parts.detail),
     parts.none,
   );
 }
 
-function choose(stage) {
-  chosen = chosen === stage ? null : stage;
+function choose(id) {
+  part = part === id ? null : id;
+  chosen = part?.startsWith("stage ") ? part.slice("stage ".length) : null;
   answer = picked = null;
   if (frozen) freeze();
   panel.hidden = !chosen;
-  drawing.mark(chosen);
+  topic.node.hidden = part !== "topic";
+  drawing.mark(part);
   set(parts.title, chosen ? `Before and after ${chosen}` : "");
   drawSamples();
   ask();
-  if (chosen) panel.scrollIntoView({ block: "nearest", behavior: "smooth" });
+  if (part) (chosen ? panel : topic.node).scrollIntoView({ block: "nearest", behavior: "smooth" });
 }
 
 function freeze() {

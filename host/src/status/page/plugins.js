@@ -104,7 +104,7 @@ class Card {
     this.body = h("div", { class: "facts" });
     this.node = h("article", { class: "card plugin", "aria-label": `Stage ${name}`, "data-stage": name }, h("header", {}, h("div", {}, h("h3", {}, h("bdi", {}, name), " ", this.state), this.tags), this.actions), this.candidate, this.shadow, this.body, this.figures);
     this.use = h("div", {});
-    this.drawUse = memo((used, most) => this.use.replaceChildren(meter("memory", used, most, bytes)));
+    this.drawUse = memo((memory, call, table) => this.use.replaceChildren(meter("memory", ...memory, bytes), meter("CPU of the slowest call", ...call, millis), meter("table elements", ...table, count)));
     this.drawBody = memo((stage) => this.fill(stage));
     this.drawShadow = memo((shadow) => this.fillShadow(shadow));
     this.drawChoices = memo((state) => this.fillChoices(state));
@@ -119,7 +119,7 @@ class Card {
   /** What moves twice a second. */
   now(stage, at) {
     set(this.figures, [plural(stage.rows, "row"), `${rate(stage["records-per-second"])}/s`, stage["micros-per-record"] && `${micros(stage["micros-per-record"])} a record`, `${count(stage.rejected)} rejected`, `${count(stage.dropped)} dropped`, plural(stage.traps, "trap")].filter(Boolean).join(" · "));
-    this.drawUse(stage["memory-bytes"], stage["memory-limit-bytes"]);
+    this.drawUse([stage["memory-bytes"], stage["memory-limit-bytes"]], [stage["slowest-call-ms"], stage["call-limit-ms"]], [stage["table-elements"], stage["table-limit-elements"]]);
     const candidate = stage.candidate;
     set(this.state, candidate ? candidate.state : stage.state || "live");
     this.state.className = `pill ${candidate ? STATES[candidate.state] || "calm" : "good"}`;
@@ -150,7 +150,7 @@ class Card {
     const contract = stage.contract;
     this.body.replaceChildren(
       h("section", { class: "wide" }, h("h4", {}, "Contract"), contract ? h("div", { class: "contract" }, h("div", {}, h("p", { class: "soft small" }, `reads ${contract.reads.length}`), kinds(contract.reads)), h("span", { class: "arrow", "aria-hidden": "true" }, icon("right")), h("div", {}, h("p", { class: "soft small" }, `writes ${contract.writes.length}`), kinds(contract.writes))) : h("p", { class: "soft" }, "Whole messages: raw bytes in, any number of messages out.")),
-      h("section", {}, h("h4", {}, "Limits against use"), this.use, pairs([["CPU of a call", `at most ${millis(stage.limits["batch-time-ms"])}`]])),
+      h("section", {}, h("h4", {}, "Limits against use"), this.use),
       h("section", {}, h("h4", {}, "Build"), pairs([["from", stage.plugin], ["size", bytes(stage["size-bytes"])], ["digest", h("span", { class: "mono", title: stage.digest }, stage.digest.slice(0, 16))]]), h("details", {}, h("summary", {}, plural(stage.imports.length, "import")), h("ul", { class: "mono small" }, ...stage.imports.map((name) => h("li", {}, name))))),
       h("section", {}, h("h4", {}, "Settings"), settings.length ? pairs(settings) : h("p", { class: "soft" }, "none")),
       h("section", {}, h("h4", {}, "Grants"), grants.length ? pairs(grants.map(([name, all]) => [name, all.join(", ")])) : h("p", { class: "soft" }, "No network, no files, no environment.")),

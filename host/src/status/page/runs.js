@@ -2,9 +2,10 @@
 
 import { button, say } from "./act.js";
 import { h, list, mark, memo, s, set } from "./dom.js";
-import { bytes, clock, count, exactly, millis, moment, plural, visible } from "./format.js";
+import { bytes, count, exactly, millis, moment, plural, visible } from "./format.js";
 import { get, post } from "./host.js";
 
+const COLUMNS = ["When", "What", "Records", "Bytes", "Status", "Retries", "Took", "Result"];
 const nodes = {};
 let root;
 let timer = null;
@@ -15,6 +16,7 @@ export function start(into) {
   root = into;
   nodes.state = h("p", { class: "word" });
   nodes.next = h("dd", {});
+  nodes.when = h("dt", {}, "next poll");
   nodes.every = h("dd", {});
   nodes.sums = h("dd", {});
   nodes.note = h("p", { class: "note warn", hidden: true });
@@ -26,9 +28,9 @@ export function start(into) {
   nodes.strip = s("svg", { class: "strip", role: "img", "aria-label": "Records by poll", preserveAspectRatio: "none" });
   nodes.body = h("tbody", {});
   nodes.count = h("small", {});
-  nodes.some = h("div", {}, h("section", { class: "card stripes" }, h("h3", {}, "Records by poll"), nodes.strip), h("h3", { class: "gap" }, "Polls ", nodes.count), h("div", { class: "card scroll tall", tabindex: "0", role: "region", "aria-label": "Polls" }, h("table", { class: "runs" }, h("thead", {}, h("tr", {}, ...["When", "What", "Records", "Bytes", "Status", "Retries", "Took", "Result"].map((name, i) => h("th", { scope: "col", class: i > 1 && i < 7 ? "r" : null }, name)))), nodes.body)));
+  nodes.some = h("div", {}, h("section", { class: "card stripes" }, h("h3", {}, "Records by poll"), nodes.strip), h("h3", { class: "gap" }, "Polls ", nodes.count), h("div", { class: "card scroll tall", tabindex: "0", role: "region", "aria-label": "Polls" }, h("table", { class: "runs" }, h("thead", {}, h("tr", {}, ...COLUMNS.map((name, i) => h("th", { scope: "col", class: i > 1 && i < 7 ? "r" : null }, name)))), nodes.body)));
   nodes.none = h("div", { class: "card empty", hidden: true });
-  root.append(h("div", { class: "lede" }, h("div", {}, h("h2", {}, "Runs"), h("p", {}, "What the source did, poll by poll.")), nodes.brake), nodes.note, h("section", { class: "card schedule", "aria-label": "Schedule" }, nodes.state, h("dl", { class: "figures" }, h("div", {}, h("dt", {}, "next poll"), nodes.next), h("div", {}, h("dt", {}, "schedule"), nodes.every), h("div", {}, h("dt", {}, "since the start"), nodes.sums))), nodes.some, nodes.none);
+  root.append(h("div", { class: "lede" }, h("div", {}, h("h2", {}, "Runs"), h("p", {}, "What the source did, poll by poll.")), nodes.brake), nodes.note, h("section", { class: "card schedule", "aria-label": "Schedule" }, nodes.state, h("dl", { class: "figures" }, h("div", {}, nodes.when, nodes.next), h("div", {}, h("dt", {}, "schedule"), nodes.every), h("div", {}, h("dt", {}, "since the start"), nodes.sums))), nodes.some, nodes.none);
 }
 
 async function brake(what, done) {
@@ -40,6 +42,15 @@ export const shown = () => load();
 export const hidden = () => clearTimeout(timer);
 
 const TONES = { paused: "warn", "backing off": "warn", "held back": "warn", failed: "bad", polling: "good", waiting: "good", exhausted: "calm" };
+
+/** `every 10 s`, or `@daily, for 5 min: every 10 s`. */
+function schedule(source) {
+  const every = source["every-ms"];
+  const pause = every ? `every ${millis(every)}` : "without a pause";
+  const long = source["for-ms"] ? `for ${millis(source["for-ms"])}` : "";
+  if (!source.cron) return [every === undefined || every === null ? source.kind : pause, long].filter(Boolean).join(", ");
+  return long ? `${source.cron}, ${long}: ${pause}` : `at ${source.cron}`;
+}
 
 export function draw(status) {
   const source = status.source;
@@ -58,8 +69,9 @@ export function draw(status) {
   set(nodes.state, source.state);
   mark(nodes.state, "data-tone", TONES[source.state] || "calm");
   const next = source["next-poll-ms"];
-  set(nodes.next, next && next > status["at-ms"] ? `${clock(next)}, in ${millis(Math.ceil((next - status["at-ms"]) / 1000) * 1000)}` : paused ? "when it is resumed" : done ? "never: all was read" : "now");
-  set(nodes.every, source.cron || (source["every-ms"] === undefined || source["every-ms"] === null ? source.kind : source["every-ms"] ? `every ${millis(source["every-ms"])}` : "without a pause"));
+  set(nodes.when, source.state === "backing off" ? "tried again" : "next poll");
+  set(nodes.next, next && next > status["at-ms"] ? `${moment(next)}, in ${millis(Math.ceil((next - status["at-ms"]) / 1000) * 1000)}` : paused ? "when it is resumed" : done ? "never: all was read" : "now");
+  set(nodes.every, schedule(source));
   set(nodes.sums, `${plural(source.polls, "poll")}, ${plural(source.records, "record")}, ${bytes(source.bytes)}`);
   const note = [source["last-error"], ...source.notes].filter(Boolean).map(visible).join(" · ");
   nodes.note.hidden = !note;
@@ -86,7 +98,9 @@ const drawRuns = memo((runs) => {
   drawStrip(runs.slice(0, 80).reverse());
   list(nodes.body, runs, (run) => String(run.id), (run) => {
     const bad = run.result !== "ok";
-    return h("tr", { "data-id": run.id, class: bad ? "bad" : null }, h("td", { class: "num", title: exactly(run["started-ms"]) }, moment(run["started-ms"])), h("td", {}, visible(run.what)), h("td", { class: "r" }, count(run.records)), h("td", { class: "r" }, bytes(run.bytes)), h("td", { class: "r" }, run.status ? String(run.status) : h("span", { class: "soft" }, "–")), h("td", { class: "r" }, run.retries ? count(run.retries) : h("span", { class: "soft" }, "0")), h("td", { class: "r" }, millis(run["duration-ms"])), h("td", { title: visible(run.result) }, h("span", { class: `pill ${bad ? "bad" : "good"}` }, bad ? "failed" : "ok"), bad ? ` ${visible(run.result)}` : ""));
+    const soft = (text) => h("span", { class: "soft" }, text);
+    const cells = [moment(run["started-ms"]), visible(run.what), count(run.records), bytes(run.bytes), run.status ? String(run.status) : soft("–"), run.retries ? count(run.retries) : soft("0"), millis(run["duration-ms"]), [h("span", { class: `pill ${bad ? "bad" : "good"}` }, bad ? "failed" : "ok"), bad ? ` ${visible(run.result)}` : ""]];
+    return h("tr", { "data-id": run.id, class: bad ? "bad" : null }, ...cells.map((cell, i) => h("td", { "data-name": COLUMNS[i], class: i > 1 && i < 7 ? "r" : i ? null : "num", title: i ? (i === 7 ? visible(run.result) : null) : exactly(run["started-ms"]) }, cell)));
   });
 });
 
