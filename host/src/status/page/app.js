@@ -2,7 +2,7 @@
 
 import { askForToken, say } from "./act.js";
 import { $, h, icon, mark, set, show } from "./dom.js";
-import { bytes, clock, count } from "./format.js";
+import { bytes, clock, count, visible } from "./format.js";
 import { get, token, watch } from "./host.js";
 import * as live from "./live.js";
 
@@ -121,11 +121,12 @@ function drawTop() {
   mark($("state"), "data-state", status.state);
   set($("since"), `${new Date(status["started-ms"]).toLocaleDateString("en-GB", { day: "numeric", month: "short" })}, ${clock(status["started-ms"])}`);
   set($("memory"), bytes(status["rss-bytes"]));
-  show($("reason"), status.reason);
+  show($("reason"), visible(status.reason || ""));
   show($("stand-in"), source?.["stand-in-for"] && `Stand-in data: these users are made up by the generator, because the host could not ${source["stand-in-for"]}`);
   $("alarms").hidden = status.alarms.length === 0;
-  if ([...$("alarm-list").children].map((item) => item.textContent).join("\n") !== status.alarms.join("\n")) {
-    $("alarm-list").replaceChildren(...status.alarms.map((alarm) => h("li", {}, alarm)));
+  const alarms = status.alarms.map(visible);
+  if ([...$("alarm-list").children].map((item) => item.textContent).join("\n") !== alarms.join("\n")) {
+    $("alarm-list").replaceChildren(...alarms.map((alarm) => h("li", {}, alarm)));
   }
   show(badge, status["dead-letters"] ? count(status["dead-letters"]) : "");
   mark(document.body, "data-public", status.public || null);

@@ -27,7 +27,8 @@ export function millis(ms) {
   if (ms < 1000) return `${Math.round(ms)} ms`;
   if (ms < 60000) return `${oneDigit.format(ms / 1000)} s`;
   const two = (big, of, small, part) => [`${Math.floor(ms / big)} ${of}`, Math.floor((ms % big) / small) && `${Math.floor((ms % big) / small)} ${part}`].filter(Boolean).join(" ");
-  return ms < 3600000 ? two(60000, "min", 1000, "s") : two(3600000, "h", 60000, "min");
+  if (ms < 3600000) return two(60000, "min", 1000, "s");
+  return ms < 172800000 ? two(3600000, "h", 60000, "min") : two(86400000, "d", 3600000, "h");
 }
 
 export const micros = (us) => `${us < 10 ? us.toFixed(2) : us < 1000 ? us.toFixed(0) : whole.format(Math.round(us))} µs`;

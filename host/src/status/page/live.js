@@ -3,7 +3,7 @@
 import { button } from "./act.js";
 import { bars, donut, histogram, line } from "./chart.js";
 import { $, h, icon, list, mark, memo, s, set, show } from "./dom.js";
-import { clock, count, millis, moment, plural, rate, short, shown } from "./format.js";
+import { clock, count, millis, moment, plural, rate, short, shown, visible } from "./format.js";
 import { get, post } from "./host.js";
 
 // ---- the rate
@@ -96,7 +96,8 @@ function drawHealth(status) {
       node.querySelector(".icon")?.remove();
       node.prepend(icon(SYMBOLS[tone]));
     }
-    set(node.lastElementChild, part.reason ? (part.word === "ok" ? part.reason : `${part.word}: ${part.reason}`) : part.word === "ok" ? doing(part.part, status) : part.word);
+    const reason = part.reason && visible(part.reason);
+    set(node.lastElementChild, reason ? (part.word === "ok" ? reason : `${part.word}: ${reason}`) : part.word === "ok" ? doing(part.part, status) : part.word);
   });
 }
 
