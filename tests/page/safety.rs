@@ -12,13 +12,15 @@ const EVIL: &str = "<img src=x onerror=\"window.owned=1\"><script>window.owned=1
 
 /// A user whose every free text is an attack.
 pub fn user(email: String) -> String {
+    // Of their own: what is masked is hidden in reasons too.
+    let mallory = format!("mallory {EVIL}");
     json!({
         "gender": EVIL, "email": email, "phone": EVIL, "cell": EVIL, "nat": EVIL,
         "name": { "title": EVIL, "first": EVIL, "last": EVIL },
         "location": {
             "street": { "number": EVIL, "name": EVIL }, "city": EVIL, "state": EVIL, "country": EVIL, "postcode": EVIL,
         },
-        "login": { "uuid": "6f0ee4ad-4f61-4d1b-9f63-8b0b6a3b5a10", "username": EVIL, "password": EVIL },
+        "login": { "uuid": "6f0ee4ad-4f61-4d1b-9f63-8b0b6a3b5a10", "username": mallory, "password": mallory },
         "dob": { "date": "1980-02-29T06:30:15.123Z" }, "registered": { "date": "2011-07-04T19:05:44.900Z" },
         "picture": { "medium": "javascript:window.owned=1" },
     })

@@ -84,7 +84,7 @@ fn top_and_tap_are_plain_text_where_no_terminal_is() {
     let after = get(host.address, "/api/status").json()["totals"]["emitted"].as_u64().unwrap();
     let delivered = top.lines().find_map(|line| line.split_once(" delivered")).expect("a total").0.replace(',', "");
     assert!((before..=after).contains(&delivered.trim().parse().unwrap()), "{top}");
-    for shown in ["users  running", "records/s over the last 10 s", "extract", "enrich", "embedded table", "partition"] {
+    for shown in ["users  ok", "records/s over the last 10 s", "extract", "enrich", "embedded table", "partition"] {
         assert!(top.contains(shown), "{shown}:\n{top}");
     }
     let tap = told("tap", &["enrich", "--count", "2"]);

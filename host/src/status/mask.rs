@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::dead_letter;
-use crate::record::{QUOTED_CHARACTERS, escape};
+use crate::record::{QUOTED_CHARACTERS, escape, quote};
 
 /// What stands for a value that is not shown.
 pub const HIDDEN: &str = "•••";
@@ -62,9 +62,8 @@ impl Mask {
         // The longest first: one may be a part of another.
         hidden.sort_by_key(|value| std::cmp::Reverse(value.len()));
         for value in hidden {
-            let cut: String = value.chars().take(QUOTED_CHARACTERS).collect();
-            let forms = [value.as_str(), &escape(&value), &cut, &escape(&cut)].map(str::to_owned);
-            for form in forms {
+            let shortened = value.chars().nth(QUOTED_CHARACTERS).map(|_| quote(value.as_bytes()));
+            for form in [Some(escape(&value).into_owned()), shortened, Some(value)].into_iter().flatten() {
                 // A short one would be found in every word; in quotes it is the value.
                 match form.chars().count() {
                     0 => {}
@@ -167,7 +166,7 @@ mod tests {
         assert_eq!(told("field `login.age`: is no integer: 7a"), "field `login.age`: is no integer: •••");
         assert_eq!(told("field `email`: is no integer: eve@example.com"), "field `email`: is no integer: eve@example.com");
         assert_eq!(told("job 7: the pin is `7`"), "job 7: the pin is `•••`", "a short value is one in quotes only");
-        assert_eq!(told(&format!("salt {}… is bad", &long[..QUOTED_CHARACTERS])), "salt •••… is bad");
+        assert_eq!(told(&format!("salt {}… is bad", &long[..QUOTED_CHARACTERS])), "salt ••• is bad");
         assert_eq!(told("tag a\\u{1b}bcd"), "tag •••");
         assert_eq!(mask.reason("no user \"eve\" in v2", Some(b"\xff")), "no user … in v2");
         assert_eq!(Mask::default().reason("no user \"eve\"", None), "no user \"eve\"");
