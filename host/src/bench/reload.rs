@@ -133,12 +133,10 @@ impl Bench {
                 let saved = builds.save()?;
                 let one = async {
                     let first = seen.wait_for(|seen| seen.0 > before).await.map_err(|_| "the reader of the table has ended")?.1;
-                    loop {
-                        let receipt: Receipt = receipts.recv().await.map_err(|error| error.to_string())?;
-                        match receipt.outcome {
-                            Outcome::Applied => return Ok::<_, String>((first.duration_since(saved), receipt)),
-                            outcome => return Err(format!("{}: {}", outcome.name(), receipt.reason.unwrap_or_default())),
-                        }
+                    let receipt: Receipt = receipts.recv().await.map_err(|error| error.to_string())?;
+                    match receipt.outcome {
+                        Outcome::Applied => Ok((first.duration_since(saved), receipt)),
+                        outcome => Err(format!("{}: {}", outcome.name(), receipt.reason.unwrap_or_default())),
                     }
                 };
                 let one =

@@ -1,4 +1,5 @@
 //! The API's routes about swaps: receipts, generations, what runs beside a stage, and what a person may ask.
+#![allow(clippy::result_large_err, reason = "a refusal is an answer, made once per request")]
 
 use axum::Router;
 use axum::body::Body;

@@ -99,7 +99,10 @@ impl SerializeRow for Values<'_> {
             let cell = writer.make_cell_writer();
             match value {
                 Some(value) => cell.set_value(value).map(drop).map_err(SerializationError::new),
-                None => Ok(drop(cell.set_null())),
+                None => {
+                    cell.set_null();
+                    Ok(())
+                }
             }
         };
         cell(Some(uuid::Uuid::parse_str(&row.id).map_err(SerializationError::new)?.as_bytes()))?;
