@@ -66,7 +66,7 @@ fn no_tab_has_a_serious_obstacle() {
             match tab.as_str() {
                 "pipeline" => {
                     page.wait_for("document.querySelector('[data-part=\"stage triage\"]')");
-                    page.eval("document.querySelector('.samples').hidden && document.querySelector('[data-part=\"stage triage\"]')?.dispatchEvent(new MouseEvent('click'))")
+                    page.eval("document.querySelector('[aria-label=\"Before and after\"]').hidden && document.querySelector('[data-part=\"stage triage\"]')?.dispatchEvent(new MouseEvent('click'))")
                 }
                 "dead-letters" => {
                     page.click(".letters tbody .go");

@@ -22,7 +22,7 @@ fn every_tab_fits_a_telephone_and_a_wide_screen_and_is_pictured() {
             page.eval(&format!("document.getElementById('tab-{tab}').click()"));
             page.wait_for(match tab.as_str() {
                 "live" => "document.querySelectorAll('#charts > section').length > 2",
-                "pipeline" => "(document.querySelector('.samples').hidden && document.querySelector('[data-part=\"stage enrich\"]').dispatchEvent(new MouseEvent('click')), document.querySelectorAll('.places li').length > 2)",
+                "pipeline" => "(document.querySelector('[aria-label=\"Before and after\"]').hidden && document.querySelector('[data-part=\"stage enrich\"]').dispatchEvent(new MouseEvent('click')), document.querySelectorAll('.places li').length > 2)",
                 "plugins" => "document.querySelectorAll('.plugin .facts h4').length >= 10",
                 "dead-letters" => "[...document.querySelectorAll('#dead-letters-panel .empty')].some(one => one.getClientRects().length)",
                 "runs" => "document.querySelectorAll('.runs tbody tr').length > 3",

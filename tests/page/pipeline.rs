@@ -67,7 +67,8 @@ fn a_stage_shows_records_before_and_after_it() {
     let (first, last, full) = (cells("first_name"), cells("last_name"), cells("full_name"));
     assert_eq!(full[1], format!("{} {}", first[0].as_str().unwrap(), last[0].as_str().unwrap()));
     assert_eq!(full[0], "");
-    assert!(page.text(".samples .lede p").contains("are not shown"), "{}", page.text(".samples .lede p"));
+    let said = page.text("[aria-label='Before and after'] .lede p");
+    assert!(said.contains("are not shown"), "{said}");
 
     // Frozen, nothing moves; a search narrows.
     let list = "[...document.querySelectorAll('.places b')].map(one => one.textContent).join()";
