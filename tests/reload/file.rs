@@ -103,7 +103,7 @@ fn sinks_and_source_are_restarted_in_place() {
 #[test]
 fn a_sink_with_receipts_names_the_generation_of_every_row() {
     let table = "table = \"jobs.done\"\n";
-    let mut live = Live::with(TABLE, jobs::lines(4_000), table, &format!("{table}receipts = true\n"));
+    let mut live = Live::with(TABLE, jobs::lines(40_000), table, &format!("{table}receipts = true\n"));
     for mark in ["aaaa", "bbbb", "cccc"] {
         live.flows(200);
         live.swap(mark);
