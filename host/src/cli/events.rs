@@ -8,7 +8,7 @@ use tokio::sync::broadcast;
 
 use super::{Output, Tone};
 use crate::record::escape;
-use crate::status::swap::{Outcome, Receipt};
+use crate::status::swap::{LOG_TARGET, Outcome, Receipt};
 use crate::status::{Reporter, Snapshot};
 
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -20,6 +20,7 @@ const BUILD_SAID_AFTER: Duration = Duration::from_secs(2);
 
 /// Tells events until it is dropped.
 pub async fn tell(out: &Output, reporter: &Reporter, mut receipts: broadcast::Receiver<Receipt>) -> Infallible {
+    out.logs().told_elsewhere(LOG_TARGET);
     let mut told = Told::new(&reporter.snapshot());
     let mut looks = tokio::time::interval(LOOK_EVERY);
     loop {
@@ -46,11 +47,12 @@ fn swapped(out: &Output, receipt: &Receipt) {
     let pause = receipt.pause_ms.unwrap_or_default();
     let took = format!("in {:.0} ms (compile {:.0}, pause {pause:.1})", receipt.took_ms, receipt.compile_ms);
     let (good, bad, warn) = (out.paint(Tone::Good, "✓"), out.paint(Tone::Bad, "✗"), out.paint(Tone::Warn, "!"));
-    // Where a partition took it up, the offset before was the last one of the code before: none lies between.
-    let lost = "0 records lost";
+    let in_flight: i64 = receipt.partitions.iter().map(|partition| partition.in_flight).sum();
     out.line(match receipt.outcome {
-        Outcome::Applied => format!("{good} {named} generation {generation}: swapped {took}, {lost}"),
-        Outcome::RolledBack => format!("{warn} {named} generation {generation}: rolled back {took}, {lost}: {first}"),
+        Outcome::Applied => format!("{good} {named} generation {generation}: swapped {took}, {in_flight} records in flight"),
+        Outcome::RolledBack => {
+            format!("{warn} {named} generation {generation}: rolled back {took}, {in_flight} records in flight: {first}")
+        }
         Outcome::Refused => format!("{bad} {named} kept generation {generation}: {first}"),
         Outcome::Parked => format!("{warn} {named} kept generation {generation}, parked: {first}"),
         Outcome::Shadowing => format!("{good} {named} kept generation {generation}: the new code runs beside it"),

@@ -211,11 +211,8 @@ impl Leg {
         update(&reporter, |status| {
             status.kind = plan.kind.name().to_owned();
             status.state = "waiting".to_owned();
-            let (every, cron) = match &plan.schedule.trigger {
-                Trigger::Every(every) => (every, None),
-                Trigger::Cron { pattern, every } => (every, Some(pattern.clone())),
-            };
-            (status.every_ms, status.cron) = (Some(every.as_millis() as u64), cron);
+            status.every_ms = Some(plan.schedule.trigger.every().as_millis() as u64);
+            status.cron = plan.schedule.trigger.cron().map(str::to_owned);
             status.for_ms = plan.schedule.run_for.map(|run_for| run_for.as_millis() as u64);
         });
         let timetable = Timetable::new(&plan.schedule, TimeZone::system(), pace.clock.now()).map_err(Error::Schedule)?;

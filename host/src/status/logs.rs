@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::fmt::{self, Write as _};
 use std::io::{self, IsTerminal, Write as _};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -113,6 +113,8 @@ struct Shared {
     ring: Mutex<Ring>,
     /// Number of the next line, for those that follow.
     next: watch::Sender<u64>,
+    /// Where lines come from that stderr is not given.
+    elsewhere: OnceLock<&'static str>,
 }
 
 #[derive(Default)]
@@ -139,6 +141,11 @@ impl Logs {
     /// Changes with each new line, to the number of the one after it.
     pub fn watch(&self) -> watch::Receiver<u64> {
         self.0.next.subscribe()
+    }
+
+    /// Lines from this target are kept, but not written to stderr: whoever calls it tells them to people in another way.
+    pub fn told_elsewhere(&self, target: &'static str) {
+        let _ = self.0.elsewhere.set(target);
     }
 
     pub fn push(&self, mut line: Line) {
@@ -208,6 +215,9 @@ impl<S: Subscriber> Layer<S> for Lines {
         };
         let target = event.metadata().target();
         let line = Line::new(level, component(target), target.trim_start_matches("tidemill::"), &(text.message + &text.fields));
+        if self.logs.0.elsewhere.get() == Some(&target) {
+            return self.logs.push(line);
+        }
         let clock = clock(line.at_ms);
         // A closed stderr must not end the host.
         let _ = match self.colour {

@@ -4,6 +4,9 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+/// Under which receipts are logged.
+pub const LOG_TARGET: &str = "tidemill::pipeline::reload";
+
 /// What an attempt to bring other code into force did.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

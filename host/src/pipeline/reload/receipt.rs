@@ -7,7 +7,7 @@ use super::Reloader;
 use crate::config::code;
 use crate::config::diagnostic::Diagnostic;
 use crate::pipeline::candidate::{Found, summary, unknown_change};
-use crate::status::swap::{Candidate as Shown, Change, Outcome, Receipt};
+use crate::status::swap::{Candidate as Shown, Change, LOG_TARGET, Outcome, Receipt};
 use crate::store::swaps;
 
 /// An attempt under way.
@@ -133,9 +133,12 @@ impl Reloader {
         let (generation, reason) = (receipt.generation, receipt.reason.as_deref().unwrap_or_default());
         match outcome {
             Outcome::Refused | Outcome::Parked | Outcome::RolledBack => {
-                tracing::warn!(who = receipt.who, stages, generation, "{}: {reason}", outcome.name());
+                tracing::warn!(target: LOG_TARGET, who = receipt.who, stages, generation, "{}: {reason}", outcome.name());
             }
-            _ => tracing::info!(who = receipt.who, stages, generation, took_ms = receipt.took_ms, "{} {reason}", outcome.name()),
+            _ => {
+                let took_ms = receipt.took_ms;
+                tracing::info!(target: LOG_TARGET, who = receipt.who, stages, generation, took_ms, "{} {reason}", outcome.name());
+            }
         }
         // Nobody may be listening.
         let _ = self.shared.receipts.send(receipt.clone());
