@@ -33,6 +33,21 @@ enum Compiled {
     Cron { cron: Box<Cron>, zone: TimeZone, every: Duration },
 }
 
+impl Trigger {
+    pub fn every(&self) -> Duration {
+        match self {
+            Trigger::Every(every) | Trigger::Cron { every, .. } => *every,
+        }
+    }
+
+    pub fn cron(&self) -> Option<&str> {
+        match self {
+            Trigger::Every(_) => None,
+            Trigger::Cron { pattern, .. } => Some(pattern),
+        }
+    }
+}
+
 impl Timetable {
     /// `now` is when the host starts; cron patterns are read in `zone`.
     ///

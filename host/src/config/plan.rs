@@ -133,21 +133,6 @@ pub enum Trigger {
     Cron { pattern: String, every: Duration },
 }
 
-impl Trigger {
-    pub fn every(&self) -> Duration {
-        match self {
-            Trigger::Every(every) | Trigger::Cron { every, .. } => *every,
-        }
-    }
-
-    pub fn cron(&self) -> Option<&str> {
-        match self {
-            Trigger::Every(_) => None,
-            Trigger::Cron { pattern, .. } => Some(pattern),
-        }
-    }
-}
-
 #[derive(Clone, Debug)]
 pub struct TopicPlan {
     pub name: String,
