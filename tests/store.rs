@@ -120,7 +120,7 @@ async fn runs_have_numbers_that_are_never_given_twice() {
 #[tokio::test]
 async fn the_write_ahead_log_of_a_busy_writer_does_not_grow_for_ever() {
     const WRITE_BYTES: u64 = 1_000_000;
-    const WRITES_MAX: u64 = 600;
+    const WRITES_MAX: u64 = 3_000;
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     let mut longest = 0;
