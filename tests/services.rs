@@ -19,6 +19,8 @@ mod counted;
 mod crash;
 #[path = "services/delivery.rs"]
 mod delivery;
+#[path = "services/faults.rs"]
+mod faults;
 #[path = "services/hosts.rs"]
 mod hosts;
 #[path = "services/jars.rs"]
