@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::median;
+use super::{Sorted, median};
 use crate::config::plan::{NullValue, Retention, TopicAddress, TopicPlan};
 use crate::config::{self, LoadOptions};
 use crate::pipeline::{self, prepare};
@@ -241,18 +241,15 @@ impl Latency {
     /// From when each record was acknowledged and when its row was visible, both since the first was due.
     fn of(acknowledged: &[Duration], visible: &[Duration]) -> Latency {
         let ms = |from: Duration, to: &Duration| to.saturating_sub(from).as_secs_f64() * 1e3;
-        let mut all: Vec<f64> = (0..).zip(visible).map(|(at, seen)| ms(due(at), seen)).collect();
-        let mut after: Vec<f64> = acknowledged.iter().zip(visible).map(|(from, seen)| ms(*from, seen)).collect();
-        all.sort_by(f64::total_cmp);
-        after.sort_by(f64::total_cmp);
-        let at = |values: &[f64], share: f64| values.get((values.len() as f64 * share) as usize).copied().unwrap_or(0.0);
+        let all = Sorted::of((0..).zip(visible).map(|(at, seen)| ms(due(at), seen)));
+        let after = Sorted::of(acknowledged.iter().zip(visible).map(|(from, seen)| ms(*from, seen)));
         Latency {
-            records: all.len(),
-            p50_ms: at(&all, 0.50),
-            p99_ms: at(&all, 0.99),
-            max_ms: all.last().copied().unwrap_or(0.0),
-            acknowledged_p50_ms: at(&after, 0.50),
-            acknowledged_p99_ms: at(&after, 0.99),
+            records: visible.len(),
+            p50_ms: all.at(0.5),
+            p99_ms: all.at(0.99),
+            max_ms: all.at(1.0),
+            acknowledged_p50_ms: after.at(0.5),
+            acknowledged_p99_ms: after.at(0.99),
         }
     }
 }

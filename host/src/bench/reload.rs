@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use tokio::sync::watch;
 
-use super::median;
 use super::pipeline::{Bench, LATENCY_RECORDS_PER_SECOND, NAME, TABLE, append_paced, cannot, fill};
+use super::{Sorted, median};
 use crate::config::{self, LoadOptions};
 use crate::pipeline::{self, Live, Options, Watching, prepare};
 use crate::plugin::{Engine, component_path};
@@ -192,22 +192,17 @@ impl Bench {
 impl Swaps {
     fn of(measured: &[(Duration, Receipt)]) -> Swaps {
         let ms = |time: &Duration| time.as_secs_f64() * 1e3;
-        let sorted = |mut values: Vec<f64>| {
-            values.sort_by(f64::total_cmp);
-            values
-        };
-        let first = sorted(measured.iter().map(|(first, receipt)| (ms(first) - receipt.compile_ms).max(0.0)).collect());
-        let cache = sorted(measured.iter().map(|(_, receipt)| receipt.compile_ms).collect());
-        let pauses = sorted(measured.iter().filter_map(|(_, receipt)| receipt.pause_ms).collect());
-        let at = |values: &[f64], share: f64| values.get((values.len() as f64 * share) as usize).copied().unwrap_or(0.0);
+        let first = Sorted::of(measured.iter().map(|(first, receipt)| (ms(first) - receipt.compile_ms).max(0.0)));
+        let cache = Sorted::of(measured.iter().map(|(_, receipt)| receipt.compile_ms));
+        let pauses = Sorted::of(measured.iter().filter_map(|(_, receipt)| receipt.pause_ms));
         Swaps {
             swaps: measured.len(),
-            first_record_p50_ms: at(&first, 0.5),
-            first_record_p99_ms: at(&first, 0.99),
-            first_record_max_ms: first.last().copied().unwrap_or(0.0),
-            cache_p50_ms: at(&cache, 0.5),
-            pause_p50_ms: at(&pauses, 0.5),
-            pause_p99_ms: at(&pauses, 0.99),
+            first_record_p50_ms: first.at(0.5),
+            first_record_p99_ms: first.at(0.99),
+            first_record_max_ms: first.at(1.0),
+            cache_p50_ms: cache.at(0.5),
+            pause_p50_ms: pauses.at(0.5),
+            pause_p99_ms: pauses.at(0.99),
         }
     }
 }

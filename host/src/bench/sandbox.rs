@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::{chain, median, thread_time};
+use super::{Sorted, chain, median, thread_time};
 use crate::config::plan::{Limits, NullValue};
 use crate::pipeline::code::Code;
 use crate::pipeline::generation::Generation;
@@ -37,10 +37,9 @@ pub struct Spread {
 }
 
 impl Spread {
-    fn of(mut times: Vec<f64>) -> Spread {
-        times.sort_by(f64::total_cmp);
-        let at = |share: f64| times.get((times.len() as f64 * share) as usize).or(times.last()).copied().unwrap_or(0.0);
-        Spread { p50_us: at(0.5), p99_us: at(0.99) }
+    fn of(times: Vec<f64>) -> Spread {
+        let times = Sorted::of(times);
+        Spread { p50_us: times.at(0.5), p99_us: times.at(0.99) }
     }
 }
 

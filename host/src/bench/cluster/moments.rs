@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::{Bench, Filled, Host, Into, PATIENCE, TABLE, cannot, end, native, send, user};
+use crate::bench::Sorted;
 use crate::source::generator::Seed;
 
 const RECORDS_PER_SECOND: u64 = 1_000;
@@ -69,7 +70,7 @@ impl Bench {
             // Dropping it would purge what is queued.
             producer.flush(PATIENCE).map_err(cannot("produce"))
         };
-        let mut times = self.runtime.block_on(async {
+        let times = self.runtime.block_on(async {
             let session = std::sync::Arc::new(self.session().await?);
             let select = session.prepare(format!("SELECT id FROM {TABLE} WHERE id = ?")).await.map_err(cannot("prepare"))?;
             let native = async { if by_host { Ok(()) } else { native::cassandra(self, &topic, &name).await.map(drop) } };
@@ -91,9 +92,8 @@ impl Bench {
         host.map_or(Ok(()), |mut host| end(&mut host, Signal::TERM))?;
         self.remove(&name);
         self.forget(topic);
-        times.sort_by(f64::total_cmp);
-        let at = |share: f64| times[((times.len() as f64 * share) as usize).min(times.len() - 1)];
-        Ok(Latency { records: times.len(), p50_ms: at(0.5), p99_ms: at(0.99), max_ms: at(1.0) })
+        let (records, times) = (times.len(), Sorted::of(times));
+        Ok(Latency { records, p50_ms: times.at(0.5), p99_ms: times.at(0.99), max_ms: times.at(1.0) })
     }
 
     /// Ends a host at work with a signal and starts it again. After a kill the group lets it in when the dead one's session ends.
