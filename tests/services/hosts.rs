@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
+use serde_json::Value;
 
 use crate::scene::{Scene, Services, assert_nothing_went_back, delivers};
 use crate::support::host::{Host, Pipeline};
@@ -77,6 +78,23 @@ fn a_host_that_stood_still_while_its_partitions_moved_harms_nothing_when_it_come
     let scene = Scene::new("zombie", services, jobs::lines(150_000)).with_session("4000");
     comes_back(&scene, services, &scene.elsewhere());
     scene.finish(services);
+}
+
+#[test]
+fn the_same_where_the_other_host_has_other_code() {
+    let Some(services) = crate::both() else { return };
+    let mut scene = Scene::new("zombie_of_old", services, jobs::lines(150_000)).with_session("4000");
+    scene.jobs.marks.install(&scene.jobs.dir.path().join("other.wasm"), "0001");
+    let other = scene.elsewhere().set("stage.triage.plugin=other.wasm");
+    comes_back(&scene, services, &other);
+    // Components are kept where they ran: the other one is read from its file.
+    scene.finish_seen_by(services, &scene.pipeline().set("stage.triage.plugin=other.wasm"));
+    let generations: Vec<Value> = services.0.read(&format!("{}.control", scene.name)).iter().filter_map(generation).collect();
+    assert!(generations.len() > 1, "{generations:?}");
+}
+
+fn generation(record: &crate::support::read::Record) -> Option<Value> {
+    record.key.as_deref()?.starts_with(b"generation/").then(|| serde_json::from_slice(record.value.as_deref()?).ok())?
 }
 
 #[test]

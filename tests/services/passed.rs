@@ -1,7 +1,7 @@
-//! The topic lacks what comes next, since retention passed the position of a host that was down: that is an alarm, and nothing is jumped over,
-//! until a person says where to go on.
+//! The topic lacks what comes next, since retention passed the position of a host that was down, or somebody deleted the topic: that is an
+//! alarm, and nothing is jumped over, until a person says where to go on.
 
-use crate::scene::{Scene, assert_nothing_went_back};
+use crate::scene::{Scene, assert_nothing_went_back, delivers, emitted};
 use crate::support::host::Host;
 use crate::support::{jobs, wait_for};
 
@@ -46,4 +46,30 @@ fn what_retention_took_before_it_was_delivered_is_told_and_a_person_says_where_t
         "{:#}",
         answer.envelope
     );
+}
+
+#[test]
+fn a_topic_that_is_deleted_under_a_host_is_an_alarm_and_nothing_begins_again() {
+    let Some(services) = crate::both() else { return };
+    let (kafka, _) = services;
+    let scene = Scene::new("deleted", services, jobs::lines(60_000));
+    let mut host = scene.start(&scene.pipeline());
+    delivers(&host);
+    kafka.delete_topic(scene.name);
+    let alarms = || host.status()["alarms"].to_string();
+    wait_for("an alarm", || alarms().contains("topic `deleted`").then_some(()));
+    println!("{}", alarms());
+    // Also when a topic of that name is there again, which holds other records.
+    let before = emitted(&host);
+    kafka.create_topic(scene.name, 3, &[]);
+    wait_for("an alarm of each partition", || {
+        let status = host.status();
+        let partitions = status["partitions"].as_object().expect("partitions");
+        partitions.values().all(|partition| partition["state"] == "stopped").then_some(())
+    });
+    println!("{}", alarms());
+    assert_eq!(emitted(&host), before);
+    assert!(host.has_ended().is_none(), "{}", host.log());
+    host.terminate();
+    assert!(host.wait().success(), "{}", host.log());
 }

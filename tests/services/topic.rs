@@ -1,9 +1,12 @@
 //! The Kafka topic as pipeline and source see it, against a real broker.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use serde_json::json;
 use tidemill::config::plan::{KafkaPlan, NullValue, Retention, TopicAddress, TopicPlan};
 use tidemill::record::{Message, Place};
@@ -15,7 +18,7 @@ use tidemill::topic::{
 
 use crate::conformance;
 use crate::kafka::{self, Kafka, Publish};
-use crate::support::PATIENCE;
+use crate::support::{PATIENCE, wait_for};
 
 /// A pipeline name that no other case has.
 pub fn fresh(what: &str) -> String {
@@ -27,7 +30,7 @@ async fn open(kafka: &Kafka, name: &str, partitions: u32, host: &str) -> Topics 
     let mut cluster = KafkaPlan::new(vec![kafka.address()]);
     cluster.partitions = Some(partitions);
     // A lost member is a matter of seconds here.
-    for (name, value) in [("session.timeout.ms", "3000"), ("heartbeat.interval.ms", "500")] {
+    for (name, value) in [("session.timeout.ms", "3000"), ("heartbeat.interval.ms", "50")] {
         cluster.properties.push((name.to_owned(), value.to_owned().into()));
     }
     let plan = TopicPlan {
@@ -390,4 +393,111 @@ async fn a_changed_number_of_partitions_is_refused_with_a_way_out() {
     assert!(reason.contains("`absent` does not exist") && reason.contains("create = true"), "{reason}");
     // What others publish without a key or value is a record like any other.
     kafka.publish(&format!("{name}.data"), [Publish::default()]);
+}
+
+/// Threads of this process.
+fn threads(name: &str) -> BTreeSet<String> {
+    let threads = std::fs::read_dir("/proc/self/task").unwrap().map(|thread| thread.unwrap());
+    let named =
+        |thread: &std::fs::DirEntry| std::fs::read_to_string(thread.path().join("comm")).is_ok_and(|comm| comm.trim() == name);
+    threads.filter(named).map(|thread| thread.file_name().into_string().unwrap()).collect()
+}
+
+/// librdkafka pauses what a host keeps while other partitions come and go; where it goes on afterwards is not left to it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rebalance_skips_nothing_of_the_partitions_that_stay() {
+    const ROUNDS: usize = 8;
+    let Some(kafka) = kafka::shared() else { return };
+    let name = fresh("stays");
+    let topic = open(kafka, &name, 3, "a").await;
+    let window = Window { batch_records_max: 4, batches_ahead: 1, ..Window::default() };
+    let before = threads("rdk:main");
+    let mut consumer = topic.consumer(window).await.unwrap();
+    assigned(consumer.as_mut(), 3).await;
+    let (held, over) = (Arc::new(AtomicU32::new(3)), Arc::new(AtomicBool::new(false)));
+    let publishing: Vec<_> = (0..4)
+        .map(|number| {
+            let (over, data) = (over.clone(), format!("{name}.data"));
+            let producer: BaseProducer = kafka.config().set("transactional.id", format!("{name}-{number}")).create().unwrap();
+            std::thread::spawn(move || {
+                producer.init_transactions(PATIENCE).unwrap();
+                while !over.load(Ordering::SeqCst) {
+                    producer.begin_transaction().unwrap();
+                    for partition in 0..3 {
+                        let record = BaseRecord::<[u8], [u8]>::to(&data).partition(partition).payload(b"value");
+                        producer.send(record).map_err(|(error, _)| error).unwrap();
+                    }
+                    producer.commit_transaction(PATIENCE).unwrap();
+                }
+            })
+        })
+        .collect();
+    let other = std::thread::spawn({
+        let (held, over, mut config, data) = (held.clone(), over.clone(), kafka.config(), format!("{name}.data"));
+        config
+            .set("group.id", &name)
+            .set("partition.assignment.strategy", "cooperative-sticky")
+            .set("enable.auto.commit", "false");
+        config.set("session.timeout.ms", "3000").set("heartbeat.interval.ms", "100");
+        move || {
+            for _ in 0..ROUNDS {
+                let other: BaseConsumer = config.create().unwrap();
+                other.subscribe(&[&data]).unwrap();
+                wait_for("a share", || {
+                    let _ = other.poll(std::time::Duration::ZERO);
+                    (other.assignment().unwrap().count() > 0).then_some(())
+                });
+                drop(other);
+                wait_for("the first to have all", || (held.load(Ordering::SeqCst) == 3).then_some(()));
+            }
+            over.store(true, Ordering::SeqCst);
+        }
+    });
+    // What else there is to do interrupts the client wherever it is.
+    for _ in 0..2 {
+        let over = over.clone();
+        std::thread::spawn(move || while !over.load(Ordering::SeqCst) {});
+    }
+    for thread in threads("rdk:main").difference(&before) {
+        let done = Command::new("chrt").args(["--idle", "--pid", "0", thread]).output().unwrap();
+        assert!(done.status.success(), "{done:?}");
+    }
+    // What was read of each partition between two changes: from where, and the offsets.
+    let mut open: BTreeMap<u32, (i64, Vec<i64>)> = (0..3).map(|partition| (partition, (0, Vec::new()))).collect();
+    let mut stretches: Vec<(u32, i64, Vec<i64>)> = Vec::new();
+    while !over.load(Ordering::SeqCst) {
+        match next(consumer.as_mut()).await.unwrap() {
+            Event::Assigned { partition, position, first, .. } => {
+                open.insert(partition, (position.map_or(first, |position| position.next), Vec::new()));
+                held.fetch_add(1, Ordering::SeqCst);
+            }
+            Event::Batch(batch) => {
+                let (_, offsets) = open.get_mut(&batch.partition()).unwrap();
+                offsets.extend_from_slice(batch.offsets());
+                consumer.saver().settled(batch.partition(), batch.offsets().last().unwrap() + 1);
+            }
+            Event::Revoked { partition, release } => {
+                let (first, offsets) = open.remove(&partition).unwrap();
+                let end = offsets.last().map_or(first, |last| last + 1);
+                consumer.saver().save(partition, save(first, end, Vec::new())).await.unwrap();
+                stretches.push((partition, first, offsets));
+                held.fetch_sub(1, Ordering::SeqCst);
+                drop(release);
+            }
+            Event::End { .. } => {}
+        }
+    }
+    other.join().unwrap();
+    publishing.into_iter().for_each(|thread| thread.join().unwrap());
+    consumer.close().await;
+    stretches.extend(open.into_iter().map(|(partition, (first, offsets))| (partition, first, offsets)));
+    let all = tokio::task::block_in_place(|| kafka.read(&format!("{name}.data")));
+    let mut lost = 0;
+    for (partition, first, offsets) in &stretches {
+        let Some(last) = offsets.last() else { continue };
+        let here = all.iter().filter(|record| record.partition == *partition && (*first..=*last).contains(&record.offset));
+        lost += here.filter(|record| offsets.binary_search(&record.offset).is_err()).count();
+    }
+    assert_eq!(lost, 0, "of {} records in {} stretches", all.len(), stretches.len());
+    assert!(stretches.len() > ROUNDS && all.len() > 100, "{} records in {} stretches", all.len(), stretches.len());
 }

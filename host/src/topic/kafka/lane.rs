@@ -39,6 +39,11 @@ impl Lane {
         Lane { partition, queue, next, in_flight: VecDeque::new(), rows: 0, bytes: 0 }
     }
 
+    /// The next offset to read; `None`: it stands still.
+    pub(super) fn reads_from(&self) -> Option<i64> {
+        self.queue.as_ref().map(|_| self.next)
+    }
+
     pub(super) fn look(&mut self, window: &Window, settled: i64) -> Looked {
         while self.in_flight.front().is_some_and(|end| *end <= settled) {
             self.in_flight.pop_front();

@@ -35,6 +35,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 const PAUSE: Duration = Duration::from_secs(1);
 /// A partition that is taken away is given back at the latest after so long: what is in flight is delivered again, harmlessly.
 const GIVE_BACK_WITHIN: Duration = Duration::from_secs(10);
+/// The client's own threads answer at once.
+const SEEK_WITHIN: Duration = Duration::from_secs(10);
 /// Of what is fetched ahead, for all partitions together and for one at least, KiB.
 const QUEUED_KIB: u32 = 32 << 10;
 const QUEUED_KIB_MIN: u32 = 2 << 10;
@@ -181,8 +183,10 @@ impl Reading {
                 return over;
             }
             while let Ok((serial, done)) = self.done.1.try_recv() {
-                if serial == self.serial {
-                    self.finish(client, done);
+                if serial == self.serial
+                    && let Err(over) = self.finish(client, done)
+                {
+                    return over;
                 }
             }
             let mut found = false;
@@ -297,9 +301,12 @@ impl Reading {
         });
     }
 
-    fn finish(&mut self, client: &Client, done: Done) {
+    fn finish(&mut self, client: &Client, done: Done) -> Result<(), Over> {
         match done {
-            Done::Waiting(error) => self.tell(Err(error), None),
+            Done::Waiting(error) => {
+                self.tell(Err(error), None);
+                Ok(())
+            }
             Done::GivenBack(partitions) => {
                 self.unanswered = None;
                 let mut list = TopicPartitionList::new();
@@ -307,14 +314,41 @@ impl Reading {
                     list.add_partition(&self.inner.names.topic, *partition as i32);
                 }
                 if let Err(error) = client.incremental_unassign(&list) {
-                    tracing::warn!(target: "kafka", "give back partitions {partitions:?}: {}", kafka::reason(&error));
+                    return Err(Over::Broken(format!("give back partitions {partitions:?}: {}", kafka::reason(&error))));
                 }
+                self.go_on(client)
             }
             Done::TakenOver(starts) => self.begin(client, starts),
         }
     }
 
-    fn begin(&mut self, client: &Client, starts: Vec<Start>) {
+    /// Reads on where this thread has come to, in the partitions that stay through a rebalance.
+    ///
+    /// The client pauses them and goes on behind what it last took from a queue. Between the two, records are dropped as outdated, but the
+    /// markers of transactions among them are taken for read (librdkafka 2.12, `rd_kafka_op_handle_std`): whole pages would be skipped.
+    fn go_on(&self, client: &Client) -> Result<(), Over> {
+        let mut list = TopicPartitionList::new();
+        for (partition, next) in self.lanes.iter().filter_map(|(partition, lane)| Some((*partition, lane.reads_from()?))) {
+            let _ = list.add_partition_offset(&self.inner.names.topic, partition as i32, Offset::Offset(next));
+        }
+        if list.count() == 0 {
+            return Ok(());
+        }
+        let over = |error: &KafkaError| Over::Broken(format!("read on after a rebalance: {}", kafka::reason(error)));
+        let sought = client.seek_partitions(list, SEEK_WITHIN).map_err(|error| over(&error))?;
+        for element in sought.elements() {
+            match element.error() {
+                Ok(()) => {}
+                // It has not begun yet, and will where it was assigned.
+                Err(error)
+                    if matches!(kafka::code(&error), Some(RDKafkaErrorCode::State | RDKafkaErrorCode::PreviousInProgress)) => {}
+                Err(error) => return Err(over(&error)),
+            }
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, client: &Client, starts: Vec<Start>) -> Result<(), Over> {
         self.unanswered = None;
         let topic = &self.inner.names.topic;
         let mut list = TopicPartitionList::new();
@@ -330,8 +364,9 @@ impl Reading {
             begun.push((start, queue));
         }
         if let Err(error) = client.incremental_assign(&list) {
-            return self.tell(Err(Error::Transient(format!("assign partitions: {}", kafka::reason(&error)))), None);
+            return Err(Over::Broken(format!("assign partitions: {}", kafka::reason(&error))));
         }
+        self.go_on(client)?;
         for (start, queue) in begun {
             let partition = start.partition;
             let queue = queue.filter(|_| start.out_of_range.is_none());
@@ -347,6 +382,7 @@ impl Reading {
             let Start { position, first, moved, .. } = start;
             self.tell(Ok(Event::Assigned { partition, position, first, moved }), Some(epoch));
         }
+        Ok(())
     }
 
     /// Whether a partition had anything.
