@@ -298,6 +298,49 @@ async fn what_retention_took_stops_its_partition_and_no_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_was_made_again_is_another_though_it_holds_as_much() {
+    let Some(kafka) = kafka::shared() else { return };
+    let name = fresh("replaced");
+    let (data, topic) = (format!("{name}.data"), open(kafka, &name, 1, "a").await);
+    publish(&topic, 0..50).await;
+    let mut consumer = topic.consumer(Window::default()).await.unwrap();
+    assigned(consumer.as_mut(), 1).await;
+    let saver = consumer.saver();
+    saver.save(0, save(0, 20, Vec::new())).await.unwrap();
+    tokio::task::block_in_place(|| {
+        kafka.delete_topic(&data);
+        kafka.create_topic(&data, 1, &[]);
+        kafka.publish(&data, (0..100).map(|_| Publish::default()));
+    });
+    // What was begun on the one is saved on no other.
+    assert!(matches!(saver.save(0, save(20, 30, Vec::new())).await, Err(Error::Fenced)));
+    loop {
+        match next(consumer.as_mut()).await {
+            // Of the new topic not all was there yet.
+            Err(Error::Replaced { partition: 0, .. } | Error::OutOfRange { partition: 0, .. }) => break,
+            Ok(_) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+    consumer.close().await;
+    // Nor is it begun on.
+    let mut consumer = topic.consumer(Window::default()).await.unwrap();
+    let told = next(consumer.as_mut()).await.err();
+    assert!(matches!(told, Some(Error::Replaced { partition: 0, wanted: 20 })), "{told:?}");
+    assert_eq!(topic.positions().await.unwrap(), [(0, position(20))]);
+    consumer.close().await;
+    // A person says where to go on, and from then on it is the topic.
+    let from_the_first = ["--group", &name, "--topic", &data, "--reset-offsets", "--to-earliest", "--execute"];
+    println!("{}", kafka.consumer_groups(&from_the_first));
+    let mut consumer = topic.consumer(Window::default()).await.unwrap();
+    assert_eq!(assigned(consumer.as_mut(), 1).await[&0], (Some(position(20)), Some(0)));
+    consumer.saver().save(0, save(0, 10, Vec::new())).await.unwrap();
+    consumer.close().await;
+    let mut consumer = topic.consumer(Window::default()).await.unwrap();
+    assert_eq!(assigned(consumer.as_mut(), 1).await[&0], (Some(position(10)), None));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_second_host_gets_partitions_where_the_first_has_saved_and_the_first_saves_them_no_more() {
     let Some(kafka) = kafka::shared() else { return };
     let name = fresh("shared");

@@ -14,7 +14,7 @@ use super::drain::{BackOff, Drain};
 use super::generation::Generations;
 use super::partition::{Handed, Partition, Stop};
 use super::recent::Recent;
-use super::report::Report;
+use super::report::{Report, STOPPED};
 use super::shadow::Beside;
 use super::worker::Workers;
 use crate::record::RowOutcome;
@@ -149,7 +149,7 @@ impl Deliver {
     }
 
     fn read_failed(&self, error: topic::Error, lanes: &mut BTreeMap<u32, Lane>) {
-        let topic::Error::OutOfRange { partition, .. } = error else {
+        let (topic::Error::OutOfRange { partition, .. } | topic::Error::Replaced { partition, .. }) = error else {
             return self.report.alarm("topic", Some(format!("the topic cannot be read, trying again: {error}")));
         };
         // Never a jump: a person decides where to go on.
@@ -160,7 +160,7 @@ impl Deliver {
         );
         self.report.partition(partition, |status| {
             status.here = true;
-            "stopped".clone_into(&mut status.state);
+            STOPPED.clone_into(&mut status.state);
             status.last_error = Some(error.to_string());
         });
     }
@@ -234,7 +234,7 @@ impl Deliver {
             Ok((_, Ok(()) | Err(Stop::GivenUp))) => Ok(()),
             Ok((partition, Err(Stop::Fault(reason)))) => {
                 self.report.partition(partition, |status| {
-                    "stopped".clone_into(&mut status.state);
+                    STOPPED.clone_into(&mut status.state);
                     status.last_error = Some(reason.clone());
                 });
                 Err(reason)

@@ -20,6 +20,9 @@ const LATEST_MAX: usize = 20;
 /// Rows are made into JSON no more often than people can read them.
 const LATEST_EVERY: Duration = Duration::from_millis(200);
 
+/// The state of a partition that a person has to put right.
+pub const STOPPED: &str = "stopped";
+
 pub struct Report {
     reporter: Reporter,
     /// By sink; none where it takes whole records.
@@ -64,8 +67,24 @@ impl Report {
         }
     }
 
+    /// One that has stopped stays so, whatever becomes of what was in flight, until it is assigned anew or another host's.
     pub fn partition(&self, number: u32, change: impl FnOnce(&mut PartitionStatus)) {
-        self.reporter.update(|snapshot| change(snapshot.partitions.entry(number).or_default()));
+        self.reporter.update(|snapshot| {
+            let partition = snapshot.partitions.entry(number).or_default();
+            let stopped = partition.state == STOPPED;
+            change(partition);
+            if stopped {
+                STOPPED.clone_into(&mut partition.state);
+            }
+        });
+    }
+
+    fn place(&self, number: u32, here: bool, state: &str) {
+        self.reporter.update(|snapshot| {
+            let partition = snapshot.partitions.entry(number).or_default();
+            partition.here = here;
+            state.clone_into(&mut partition.state);
+        });
     }
 
     pub fn sink(&self, at: usize, change: impl FnOnce(&mut SinkStatus)) {
@@ -97,17 +116,14 @@ impl Report {
 
     /// This host delivers the partition from now on.
     pub fn assigned(&self, number: u32, position: Option<&Position>) {
-        self.partition(number, |partition| partition.here = true);
+        self.place(number, true, "delivering");
         if let Some(position) = position {
             self.saved(number, position);
         }
     }
 
     pub fn revoked(&self, number: u32) {
-        self.partition(number, |partition| {
-            partition.here = false;
-            "elsewhere".clone_into(&mut partition.state);
-        });
+        self.place(number, false, "elsewhere");
     }
 
     /// Who saved a partition last, and its position where that is another host.

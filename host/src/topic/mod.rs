@@ -147,6 +147,9 @@ pub enum Error {
     /// The position lies outside what the topic still holds.
     #[error("partition {partition}: offset {wanted} is asked for, but the topic holds {first}..{end}")]
     OutOfRange { partition: u32, wanted: i64, first: i64, end: i64 },
+    /// The position is one of a topic that is gone.
+    #[error("partition {partition}: offset {wanted} is asked for, but the topic was deleted and made again since")]
+    Replaced { partition: u32, wanted: i64 },
     /// It will not pass by itself.
     #[error("{0}")]
     Fatal(String),

@@ -44,6 +44,11 @@ impl Lane {
         self.queue.as_ref().map(|_| self.next)
     }
 
+    /// Reads no further. Where it has come to, if it did not stand still before.
+    pub(super) fn stop(&mut self) -> Option<i64> {
+        self.queue.take().map(|_| self.next)
+    }
+
     pub(super) fn look(&mut self, window: &Window, settled: i64) -> Looked {
         while self.in_flight.front().is_some_and(|end| *end <= settled) {
             self.in_flight.pop_front();

@@ -8,7 +8,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::Names;
+use super::{Names, identity};
 use crate::config::plan::KafkaPlan;
 use crate::kafka::{self, ASK_TIMEOUT, Logs};
 use crate::topic::Error;
@@ -54,6 +54,13 @@ impl Lookups {
             Some(error @ RDKafkaErrorCode::TopicAuthorizationFailed) => Err(Error::Fatal(format!("topic `{topic}`: {error}"))),
             Some(error) => Err(Error::Transient(format!("topic `{topic}`: {error}"))),
         }
+    }
+
+    /// The id of the pipeline's topic, as the cluster has it now; `None`: its topics have none.
+    pub(super) fn topic_id(&self) -> Result<Option<String>, Error> {
+        self.serve();
+        let found = identity::topic_id(&self.uncommitted, &self.topic, ASK_TIMEOUT);
+        found.map_err(|error| self.failed(&format!("ask for topic `{}`", self.topic), &error))
     }
 
     /// The next offsets, of open transactions too.

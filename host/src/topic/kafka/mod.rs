@@ -7,6 +7,7 @@ mod check;
 mod consumer;
 mod create;
 mod election;
+mod identity;
 mod lane;
 mod letters;
 mod lookups;

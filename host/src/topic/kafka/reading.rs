@@ -189,6 +189,9 @@ impl Reading {
                     return over;
                 }
             }
+            if self.assignment.replaced.swap(false, Ordering::SeqCst) {
+                self.stand_still();
+            }
             let mut found = false;
             for number in self.lanes.keys().copied().collect::<Vec<_>>() {
                 found |= self.look(number);
@@ -354,7 +357,7 @@ impl Reading {
         let mut list = TopicPartitionList::new();
         let mut begun = Vec::new();
         for start in starts {
-            let offset = match &start.out_of_range {
+            let offset = match &start.gone {
                 None => Offset::Offset(start.next),
                 // It is held and stands still: the end is where nothing is read.
                 Some(_) => Offset::End,
@@ -369,20 +372,29 @@ impl Reading {
         self.go_on(client)?;
         for (start, queue) in begun {
             let partition = start.partition;
-            let queue = queue.filter(|_| start.out_of_range.is_none());
+            let queue = queue.filter(|_| start.gone.is_none());
             let lane = Lane::new(partition, start.next, queue);
             self.lanes.insert(partition, lane);
-            if let Some(error) = start.out_of_range {
+            if let Some(error) = start.gone {
                 self.tell(Err(error), None);
                 continue;
             }
             let epoch = self.assignment.hold(partition, start.next);
-            let begin = Request::Begin { partition, letters: start.letters, boundaries: start.boundaries };
+            let begin =
+                Request::Begin { partition, letters: start.letters, boundaries: start.boundaries, topic_id: start.topic_id };
             let _ = self.requests.blocking_send(begin);
             let Start { position, first, moved, .. } = start;
             self.tell(Ok(Event::Assigned { partition, position, first, moved }), Some(epoch));
         }
         Ok(())
+    }
+
+    /// The topic is another one: what comes next is not in it.
+    fn stand_still(&mut self) {
+        let stopped = self.lanes.iter_mut().filter_map(|(partition, lane)| Some((*partition, lane.stop()?)));
+        for (partition, wanted) in stopped.collect::<Vec<_>>() {
+            self.tell(Err(Error::Replaced { partition, wanted }), None);
+        }
     }
 
     /// Whether a partition had anything.

@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::assignment::Assignment;
 use super::names::{self, POSITION, Side};
+use super::take_over::is_another;
 use super::transaction::{Failed, Record, Transactional};
 use super::view::Held;
 use super::{Inner, letters};
@@ -32,6 +33,7 @@ pub(super) enum Request {
         partition: u32,
         letters: BTreeMap<i64, u32>,
         boundaries: Vec<Boundary>,
+        topic_id: Option<String>,
     },
     /// Answered once every save before it is.
     Settled(oneshot::Sender<()>),
@@ -93,6 +95,8 @@ pub(super) struct Writing {
     letters: HashMap<u32, BTreeMap<i64, u32>>,
     /// Of each partition held: its boundaries as they are in the control topic.
     boundaries: HashMap<u32, BTreeMap<i64, Boundary>>,
+    /// Of each partition held: which topic its records are of.
+    topic_ids: HashMap<u32, Option<String>>,
 }
 
 /// Starts the thread; it ends with the last sender.
@@ -102,7 +106,8 @@ pub(super) fn start(
     producer: Transactional,
 ) -> Result<mpsc::Sender<Request>, Error> {
     let (sender, requests) = mpsc::channel(REQUESTS_MAX);
-    let writing = Writing { inner, assignment, producer: Some(producer), letters: HashMap::new(), boundaries: HashMap::new() };
+    let (letters, boundaries, topic_ids) = (HashMap::new(), HashMap::new(), HashMap::new());
+    let writing = Writing { inner, assignment, producer: Some(producer), letters, boundaries, topic_ids };
     std::thread::Builder::new()
         .name("kafka-saver".to_owned())
         .spawn(move || writing.run(requests))
@@ -127,7 +132,8 @@ impl Writing {
             while let Some(request) = next {
                 match request {
                     Request::Save(saving) => saves.push(saving),
-                    Request::Begin { partition, letters, boundaries } => {
+                    Request::Begin { partition, letters, boundaries, topic_id } => {
+                        self.topic_ids.insert(partition, topic_id);
                         self.letters.insert(partition, letters);
                         let boundaries = boundaries.into_iter().map(|boundary| (boundary.first, boundary)).collect();
                         self.boundaries.insert(partition, boundaries);
@@ -160,7 +166,7 @@ impl Writing {
             }
             let _ = answer.send(match &outcome {
                 Ok(()) => Ok(()),
-                Err(Failed::Fenced) if self.assignment.is_closed() => Err(Error::Fenced),
+                Err(Failed::Fenced) if !self.assignment.holds(partition, epoch) => Err(Error::Fenced),
                 Err(Failed::Fenced) => Err(Error::Transient("another producer has begun in this host's name".to_owned())),
                 Err(Failed::TooLarge(reason)) => Err(Error::Fatal(format!(
                     "{reason}: raise max.message.bytes of the pipeline's own topics ({}.…)",
@@ -179,6 +185,13 @@ impl Writing {
                 Error::Fenced => Failed::Fenced,
                 other => Failed::Broken(other.to_string()),
             })?);
+        }
+        // An offset of one topic says nothing about another of the same name.
+        let topic_id = self.inner.lookups.topic_id().map_err(|error| Failed::Aborted(error.to_string()))?;
+        let begun_on = |saving: &Saving| self.topic_ids.get(&saving.partition).and_then(Option::as_deref);
+        if saves.iter().any(|saving| is_another(begun_on(saving), topic_id.as_deref())) {
+            self.assignment.replaced();
+            return Err(Failed::Fenced);
         }
         let Some(producer) = &self.producer else { return Err(Failed::Broken("no producer".to_owned())) };
         // It left the group: the partitions are about to be taken away.
@@ -248,7 +261,8 @@ impl Writing {
                 put(Side::Positions, partition, names::state(stage, key), value.clone(), Vec::new());
             }
         }
-        let held = Held { position: save.position.clone(), host: self.inner.names.host.clone() };
+        let topic_id = self.topic_ids.get(&partition).cloned().flatten();
+        let held = Held { host: self.inner.names.host.clone(), topic_id, position: save.position.clone() };
         let value = serde_json::to_vec(&held).expect("numbers and text keys");
         put(Side::Positions, partition, POSITION.to_owned(), Some(value), Vec::new());
     }

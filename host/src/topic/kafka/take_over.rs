@@ -23,8 +23,10 @@ pub(super) struct Start {
     pub(super) first: i64,
     /// A person has moved the committed offset there.
     pub(super) moved: Option<i64>,
-    /// The topic does not hold what comes next: never a jump.
-    pub(super) out_of_range: Option<Error>,
+    /// The topic does not hold what comes next, or is another one: never a jump.
+    pub(super) gone: Option<Error>,
+    /// Of the topic, where the cluster gives ids.
+    pub(super) topic_id: Option<String>,
     pub(super) letters: BTreeMap<i64, u32>,
     pub(super) boundaries: Vec<Boundary>,
 }
@@ -38,15 +40,23 @@ pub(super) fn starts(inner: &Inner, partitions: &[u32], given_up: &AtomicBool) -
     catch_up(inner, partitions, given_up)?;
     inner.view.catch_up(&inner.lookups, Side::Letters, partitions)?;
     inner.view.catch_up(&inner.lookups, Side::Control, &[0])?;
+    let topic_id = inner.lookups.topic_id()?;
     let committed = inner.lookups.committed(partitions)?;
     let extents = inner.lookups.extents(partitions)?;
     let start = |((partition, committed), (first, end)): ((&u32, Option<i64>), (i64, i64))| {
         let partition = *partition;
-        let position = inner.view.position(partition);
+        let held = inner.view.position(partition);
+        let of_another = held.as_ref().is_some_and(|held| is_another(held.topic_id.as_deref(), topic_id.as_deref()));
+        let position = held.map(|held| held.position);
         let (next, moved) = place(position.as_ref(), committed, first);
-        let out_of_range = (next < first || next > end).then_some(Error::OutOfRange { partition, wanted: next, first, end });
+        let gone = if of_another && moved.is_none() && next > first {
+            Some(Error::Replaced { partition, wanted: next })
+        } else {
+            (next < first || next > end).then_some(Error::OutOfRange { partition, wanted: next, first, end })
+        };
+        let topic_id = topic_id.clone();
         let (letters, boundaries) = (inner.view.letters_of(partition), inner.view.boundaries(partition));
-        Start { partition, position, next, first, moved, out_of_range, letters, boundaries }
+        Start { partition, position, next, first, moved, gone, topic_id, letters, boundaries }
     };
     Ok(partitions.iter().zip(committed).zip(extents).map(start).collect())
 }
@@ -67,6 +77,11 @@ fn catch_up(inner: &Inner, partitions: &[u32], given_up: &AtomicBool) -> Result<
         }
     }
     inner.view.catch_up(&inner.lookups, Side::Positions, partitions)
+}
+
+/// Whether two ids are of two topics; a cluster that gives none tells nothing.
+pub(super) fn is_another(one: Option<&str>, other: Option<&str>) -> bool {
+    one.is_some() && other.is_some() && one != other
 }
 
 /// The offset to start at, and where a person has moved it. A committed offset that has expired changes nothing.

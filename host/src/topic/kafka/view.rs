@@ -36,6 +36,9 @@ const QUEUED_KIB: &str = "4096";
 pub(super) struct Held {
     /// Id of the host.
     pub(super) host: String,
+    /// Id of the topic whose offset it is, where the cluster gives ids.
+    #[serde(rename = "topic-id", default, skip_serializing_if = "Option::is_none")]
+    pub(super) topic_id: Option<String>,
     pub(super) position: Position,
 }
 
@@ -164,8 +167,8 @@ impl View {
         }
     }
 
-    pub(super) fn position(&self, partition: u32) -> Option<Position> {
-        self.known().positions.get(&partition).map(|held| held.position.clone())
+    pub(super) fn position(&self, partition: u32) -> Option<Held> {
+        self.known().positions.get(&partition).cloned()
     }
 
     /// What the stages keep, as of the position.
