@@ -35,6 +35,8 @@ mod process;
 mod scene;
 #[path = "services/stand.rs"]
 mod stand;
+#[path = "services/swapped.rs"]
+mod swapped;
 #[path = "services/table.rs"]
 mod table;
 #[path = "services/topic.rs"]
