@@ -1,7 +1,10 @@
 //! Dead letters through the verbs: listed, shown, replayed after the plugin was mended, discarded; and when there are too many.
 
+use rusqlite::types::Value as Cell;
 use serde_json::json;
+use tidemill::crash;
 
+use crate::support::host::Host;
 use crate::support::jobs::Scene;
 use crate::support::verify::Extent;
 
@@ -12,7 +15,6 @@ fn lines(jobs: &[(&str, &str)]) -> Vec<Vec<u8>> {
 
 /// The numbers of the jobs that stand in the table, by name.
 fn table(scene: &Scene) -> Vec<(String, i64)> {
-    use rusqlite::types::Value as Cell;
     let rows = scene.store().rows(r#"SELECT id, number FROM "jobs.done" ORDER BY id"#);
     rows.into_iter()
         .map(|row| match (&row["id"], &row["number"]) {
@@ -65,6 +67,32 @@ fn a_mended_plugin_takes_what_its_mistake_rejected_and_newer_rows_stay() {
     assert_eq!(table(&scene), [("a".to_owned(), 0), ("b".to_owned(), 2), ("d".to_owned(), 4)]);
     scene.verify_all().assert_clean();
     assert_eq!(scene.store().receipts().len(), 4);
+}
+
+/// Its rows may stand in some of the sinks: nothing of what decides it may change any more.
+#[test]
+fn a_replay_that_was_killed_is_finished_by_the_code_that_began_it() {
+    for point in crash::REPLAY_POINTS {
+        let jobs = lines(&[("a", "fix"), ("b", "keep")]);
+        let mut scene = Scene::new("tests/crash/table-and-file", jobs);
+        scene.pipeline = scene.pipeline.set("topic.partitions=1");
+        scene.pipeline.run_until_idle().ok();
+        scene.swap("0001");
+        let mut killed = scene.pipeline.clone().env("TIDEMILL_CRASH_AT", point).command(&["dead-letters", "replay"]);
+        let status = killed.arg("0/0").status().expect("start tidemill");
+        assert!(Host::was_killed(status), "at {point} it ended with {status}");
+        assert_eq!(table(&scene), [("b".to_owned(), 1)], "{point}");
+
+        scene.swap("0002");
+        scene.pipeline.ask(&["dead-letters", "replay"], &["0/0"]).ok();
+        let rows = scene.store().rows(r#"SELECT id, mark FROM "jobs.done" ORDER BY id"#);
+        let marks: Vec<_> = rows.into_iter().map(|row| row["mark"].clone()).collect();
+        assert_eq!(marks, ["0001", "0000"].map(|mark| Cell::Text(mark.to_owned())), "{point}");
+        let written = std::fs::read_to_string(scene.dir.path().join("lines.ndjson")).expect("the lines");
+        let again = if *point == "before-letter-removed" { 2 } else { 1 };
+        assert_eq!((written.matches("0001").count(), written.matches("0002").count()), (again, 0), "{point}: {written}");
+        scene.verify_all().assert_clean();
+    }
 }
 
 #[test]

@@ -228,6 +228,40 @@ fn told_to_end_at_load_it_delivers_nothing_twice() {
 }
 
 #[test]
+fn a_replay_that_was_killed_is_finished_by_the_code_that_began_it() {
+    let Some(kafka) = kafka::shared() else { return };
+    for point in crash::REPLAY_POINTS {
+        let mut stream = Stream::new(kafka, "replayed", vec![br#"{"number":0,"name":"a","do":"fix"}"#.to_vec()]);
+        stream.pipeline = stream.pipeline.set("topic.partitions=1");
+        stream.finish();
+        let plugin = stream.dir.path().join("triage.wasm");
+        stream.marks.install(&plugin, "0001");
+        let mut killed = stream.pipeline.clone().env("TIDEMILL_CRASH_AT", point).command(&["dead-letters", "replay"]);
+        let status = killed.arg("0/0").status().expect("start tidemill");
+        assert!(Host::was_killed(status), "at {point} it ended with {status}");
+        let left = stream.side("control").into_iter().find(|(key, _)| key == "receipt/0/0").map(|(_, receipt)| receipt);
+        let receipt: Value = serde_json::from_slice(&left.expect("a receipt")).expect("JSON");
+        assert_eq!((&receipt["how"], &receipt["generation"]), (&"replaying".into(), &2.into()), "{point}");
+
+        stream.marks.install(&plugin, "0002");
+        stream.pipeline.ask(&["dead-letters", "replay"], &["0/0"]).ok();
+        let marks: Vec<Cell> = stream.table().into_values().map(|row| row["mark"].clone()).collect();
+        assert_eq!(marks, [Cell::Text("0001".to_owned())], "{point}");
+        let again = if *point == "before-letter-removed" { 2 } else { 1 };
+        let out = kafka.read(&format!("{}.out", stream.name));
+        let marked =
+            |mark: &[u8]| out.iter().filter(|record| record.value.as_deref().is_some_and(|value| contains(value, mark))).count();
+        assert_eq!((out.len(), marked(b"0001")), (again, again), "{point}");
+        assert!(stream.side("dead-letters").is_empty(), "{point}");
+        assert_eq!(stream.pipeline.verify(), Vec::<String>::new(), "{point}");
+    }
+}
+
+fn contains(value: &[u8], what: &[u8]) -> bool {
+    value.windows(what.len()).any(|window| window == what)
+}
+
+#[test]
 fn hosts_share_the_partitions_and_one_goes_on_when_another_is_killed() {
     let Some(kafka) = kafka::shared() else { return };
     let stream = Stream::new(kafka, "hosts", jobs::lines(40_000));

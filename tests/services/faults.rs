@@ -22,6 +22,31 @@ fn alarms(host: &Host) -> String {
 }
 
 #[test]
+fn a_broker_that_is_not_there_at_the_start_is_waited_for() {
+    let (Some(mut kafka), Some(cassandra)) = (Kafka::own(&[]), crate::cassandra::shared()) else { return };
+    let scene = Scene::new("late", (&kafka, cassandra), jobs::lines(6_000));
+    kafka.stop();
+    // Whoever does not want to wait any longer says so.
+    let mut host = scene.pipeline().start("run", &[]);
+    let waits = |host: &Host| wait_for("it to say that it waits", || host.log().contains("trying again: ").then_some(()));
+    waits(&host);
+    host.terminate();
+    let status = host.wait();
+    assert!(status.success(), "{status}:\n{}", host.log());
+
+    let mut host = scene.pipeline().start("run", &[]);
+    waits(&host);
+    assert!(host.has_ended().is_none(), "{}", host.log());
+    kafka.start();
+    host.ready(&scene.store_dir());
+    delivers(&host);
+    assert_eq!(alarms(&host), "[]");
+    host.terminate();
+    assert!(host.wait().success(), "{}", host.log());
+    scene.finish((&kafka, cassandra));
+}
+
+#[test]
 fn a_broker_or_node_that_is_killed_stopped_or_paused_is_waited_for() {
     // What is acknowledged is on the disk: whoever kills Cassandra must not be the one who loses a row.
     let safe = ["commitlog_sync: batch", "commitlog_sync_period: 0ms"];

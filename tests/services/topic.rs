@@ -27,7 +27,10 @@ pub fn fresh(what: &str) -> String {
 }
 
 async fn open(kafka: &Kafka, name: &str, partitions: u32, host: &str) -> Topics {
-    let mut cluster = KafkaPlan::new(vec![kafka.address()]);
+    open_in(KafkaPlan::new(vec![kafka.address()]), name, partitions, host).await
+}
+
+async fn open_in(mut cluster: KafkaPlan, name: &str, partitions: u32, host: &str) -> Topics {
     cluster.partitions = Some(partitions);
     // A lost member is a matter of seconds here.
     for (name, value) in [("session.timeout.ms", "3000"), ("heartbeat.interval.ms", "50")] {
@@ -391,6 +394,30 @@ async fn one_host_polls_the_source_and_a_fenced_one_publishes_nothing() {
     there.publish(vec![message(4)], Cursor(json!(2))).await.unwrap();
     let values: Vec<_> = kafka.read(&format!("{name}.data")).into_iter().map(|record| record.value).collect();
     assert_eq!(values, [message(2).value, message(4).value]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_publisher_waits_while_as_many_records_wait_for_delivery_as_lag_max_says() {
+    let Some(kafka) = kafka::shared() else { return };
+    let (name, mut cluster) = (fresh("lag"), KafkaPlan::new(vec![kafka.address()]));
+    cluster.lag_max = 50;
+    let topic = open_in(cluster, &name, 1, "a").await;
+    let mut publisher = topic.publisher().await.unwrap();
+    let page = || (0..20).map(message).collect();
+    // A page goes beyond it, the next one waits, however quickly it comes.
+    for number in 1..=3 {
+        publisher.publish(page(), Cursor(json!(number))).await.unwrap();
+    }
+    let mut waiting = tokio::spawn(async move { publisher.publish(page(), Cursor(json!(4))).await.unwrap() });
+    assert!(tokio::time::timeout(std::time::Duration::from_secs(1), &mut waiting).await.is_err(), "it waits");
+    // A transaction's marker comes when it likes.
+    let pages = async || (topic.ends().await.unwrap()[0].end + 1) / (20 + 1);
+    assert_eq!(pages().await, 3);
+    let mut consumer = topic.consumer(Window::default()).await.unwrap();
+    assigned(consumer.as_mut(), 1).await;
+    consumer.saver().save(0, save(0, 14, Vec::new())).await.unwrap();
+    tokio::time::timeout(PATIENCE, waiting).await.expect("there is room").unwrap();
+    assert_eq!(pages().await, 4);
 }
 
 #[tokio::test(flavor = "multi_thread")]

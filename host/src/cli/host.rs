@@ -9,11 +9,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Done, Exit, Failure, ListenArgs, OrExit, Output, Tone, events, listen};
 use crate::config::plan::SinkAddress;
-use crate::pipeline::{self, Options, Prepared, Running, StartError};
+use crate::pipeline::{self, Ended, Options, Prepared, Running, StartError};
 use crate::status::Reporter;
 use crate::status::token::Token;
 use crate::store::{self, Store};
-use crate::topic;
 
 /// Threads for I/O; plugins have threads of their own.
 const IO_THREADS: usize = 2;
@@ -49,7 +48,7 @@ impl Host {
     async fn host(self, out: &Output) -> Result<Done, Failure> {
         let Host { prepared, store_dir, listen: args, options, telling } = self;
         // Before anything is open, so that a signal during the start is not lost.
-        let signals = Signals::new().or_exit(Exit::Environment)?;
+        let mut signals = Signals::new().or_exit(Exit::Environment)?;
         let hang_ups = signal(SignalKind::hangup()).context("listen for signals").or_exit(Exit::Environment)?;
         let store = Store::open(&store_dir).or_exit(Exit::Environment)?;
         let pipeline = prepared.plan.name.clone();
@@ -59,7 +58,14 @@ impl Host {
             out.leave_stdout_to_records();
         }
         let reporter = Reporter::default();
-        let running = pipeline::start(prepared, store.clone(), reporter.clone(), options).await.map_err(refused)?;
+        let running = tokio::select! {
+            running = pipeline::start(prepared, store.clone(), reporter.clone(), options) => running.map_err(refused)?,
+            () = signals.next() => {
+                let summary = format!("{pipeline}: told to end before it ran");
+                out.line(&summary);
+                return Ok(Done::new(summary, json!(Ended::default())));
+            }
+        };
         let running = Arc::new(running);
         let server = args.serve(&store_dir, showing, reporter.clone(), running.control(), out.logs().clone())?;
         store.set_address(&server.address.to_string()).or_exit(Exit::Environment)?;
@@ -104,7 +110,6 @@ impl Host {
 fn refused(error: StartError) -> Failure {
     let exit = match &error {
         StartError::Store(store::Error::Owned(_) | store::Error::Io(_)) | StartError::Workers(_) => Exit::Environment,
-        StartError::Topic(topic::Error::Transient(_)) => Exit::Environment,
         StartError::Chain(_) => Exit::Wrong,
         _ => Exit::Failed,
     };

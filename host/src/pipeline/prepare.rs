@@ -20,6 +20,7 @@ use crate::transform::Stage;
 const COMPILING_EVERY_SECONDS: u64 = 5;
 
 /// A pipeline that may be started.
+#[derive(Clone)]
 pub struct Prepared {
     pub plan: Pipeline,
     /// Where everything was written.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 
+use super::crash;
 use super::deliver::Deliver;
 use super::worker::{self, Decided};
 use crate::record::{Batch, Place, RecordRef, RowOutcome};
@@ -29,6 +30,7 @@ pub async fn replay(deliver: &Deliver, place: Place, force: bool) -> anyhow::Res
         return Ok(Some(reason.clone()));
     }
     deliver.topic.begin_replay(place, decided.generation.number).await.context("begin the replay")?;
+    crash::point("after-replay-begun");
     finish(deliver, place, decided).await
 }
 
@@ -89,6 +91,7 @@ async fn finish(deliver: &Deliver, place: Place, decided: Decided) -> anyhow::Re
             }
         }
     }
+    crash::point("before-letter-removed");
     let how = Resolution::Replayed { generation: decided.generation.number };
     deliver.topic.resolve_dead_letter(place, how, joined).await.context("remove the dead letter")?;
     Ok(None)

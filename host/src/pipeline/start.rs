@@ -15,7 +15,7 @@ use super::dead_letter::Threshold;
 use super::deliver::{Deliver, Progress};
 use super::describe;
 use super::details;
-use super::drain::Drain;
+use super::drain::{BackOff, Drain};
 use super::generation::{Generation, Generations};
 use super::ingest::{self, Ingest};
 use super::pin::PipelineFile;
@@ -36,6 +36,9 @@ use crate::store::{self, Store, components};
 use crate::topic::{self, Figures, Topic, Window};
 use crate::transform::{Stage, Stages};
 
+/// Between two attempts to start where the topic's cluster does not answer.
+const WAIT: Duration = Duration::from_millis(200);
+const WAIT_MAX: Duration = Duration::from_secs(5);
 /// How long what is in flight may take after SIGTERM.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
 /// How often the status is told what only the topic knows: ends and dead letters.
@@ -144,12 +147,24 @@ impl Running {
     }
 }
 
-/// Starts both legs on the present runtime. The store is the pipeline's own.
+/// Starts both legs on the present runtime. The store is the pipeline's own. A cluster that does not answer is waited for: whoever does not
+/// want to wait drops this.
 pub async fn start(prepared: Prepared, store: Store, reporter: Reporter, options: Options) -> Result<Running, StartError> {
     let began = Instant::now();
     let engine = prepared.engine.clone();
     let breaker = Arc::new(Breaker::default());
-    let assembled = assemble(prepared, &store, &reporter, &breaker, &options).await?;
+    let mut back_off = BackOff::new(WAIT, WAIT_MAX);
+    let assembled = loop {
+        match assemble(prepared.clone(), &store, &reporter, &breaker, &options).await {
+            Err(StartError::Topic(topic::Error::Transient(reason))) => {
+                tracing::warn!("the topic cannot be opened, trying again: {reason}");
+                reporter.update(|snapshot| snapshot.alarms = vec![format!("the topic cannot be opened, trying again: {reason}")]);
+                tokio::time::sleep(back_off.pause()).await;
+            }
+            other => break other?,
+        }
+    };
+    reporter.update(|snapshot| snapshot.alarms.clear());
     let (before, present) = (assembled.before.clone(), assembled.present.clone());
     let shared = Arc::new(Shared::new(assembled.held.clone(), store, reporter.clone(), breaker));
     assembled.describe(&reporter, &options);

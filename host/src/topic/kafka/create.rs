@@ -90,6 +90,9 @@ fn make(plan: &KafkaPlan, lookups: &Lookups, topic: &str, partitions: u32, setti
                 "make topic `{topic}`: the cluster has fewer brokers than replicas were asked for; set [topic] replication"
             )));
         }
+        Some(Err((_, error @ (RDKafkaErrorCode::RequestTimedOut | RDKafkaErrorCode::NotController)))) => {
+            return Err(Error::Transient(format!("make topic `{topic}`: {error}")));
+        }
         Some(Err((_, error))) => return Err(Error::Fatal(format!("make topic `{topic}`: {error}"))),
     }
     tracing::info!(target: "kafka", topic, partitions, "topic made");

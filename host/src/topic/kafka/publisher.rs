@@ -19,8 +19,9 @@ pub(super) struct KafkaPublisher {
     inner: Arc<Inner>,
     election: Election,
     producer: Arc<Producer>,
-    /// When there was room last.
-    room_at: Option<Instant>,
+    /// Records that there was room for at the last look, less those published since.
+    room: u64,
+    looked: Instant,
 }
 
 /// To drop a producer takes as long as its thread looks away, so it is not done where others wait.
@@ -41,25 +42,28 @@ impl KafkaPublisher {
         let (begun_in, given_up) = (inner.clone(), election.ended.clone());
         let producer = blocking(move || Transactional::new(&begun_in.plan, begun_in.names.publisher(), &given_up)).await?;
         let producer = Arc::new(Producer(Mutex::new(Some(producer))));
-        Ok(KafkaPublisher { inner: inner.clone(), election, producer, room_at: None })
+        Ok(KafkaPublisher { inner: inner.clone(), election, producer, room: 0, looked: Instant::now() })
     }
 
-    /// Waits while more records than the bound wait for delivery (invariant 8).
-    async fn room(&mut self) -> Result<(), Error> {
-        if self.room_at.is_some_and(|at| at.elapsed() < LOOK_AGAIN) {
-            return Ok(());
+    /// Waits while as many records as the bound wait for delivery: not more than a page goes beyond it (invariant 8).
+    async fn room(&mut self, records: u64) -> Result<(), Error> {
+        if self.looked.elapsed() >= LOOK_AGAIN {
+            self.room = 0;
         }
-        loop {
+        while self.room == 0 {
             let inner = self.inner.clone();
-            if blocking(move || inner.lag()).await? < self.inner.plan.lag_max {
-                self.room_at = Some(Instant::now());
-                return Ok(());
+            let lag = blocking(move || inner.lag()).await?;
+            (self.room, self.looked) = (self.inner.plan.lag_max.saturating_sub(lag), Instant::now());
+            if self.room > 0 {
+                break;
             }
             if !self.election.is_ours() {
                 return Err(Error::Fenced);
             }
             tokio::time::sleep(LOOK_AGAIN).await;
         }
+        self.room = self.room.saturating_sub(records);
+        Ok(())
     }
 }
 
@@ -75,7 +79,7 @@ impl Publisher for KafkaPublisher {
     }
 
     async fn publish(&mut self, page: Vec<Message>, cursor: Cursor) -> Result<Published, Error> {
-        self.room().await?;
+        self.room(page.len() as u64).await?;
         if !self.election.is_ours() {
             return Err(Error::Fenced);
         }
