@@ -1,8 +1,10 @@
 //! Compiled code is used only when it is provably what this installation wrote: anything else is a miss, and a compilation.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
 use tidemill::plugin::{Cache, Compiler, Engine, InstanceConfig, Plugin};
@@ -122,6 +124,63 @@ fn links_and_files_that_others_could_change_are_misses() {
     fs::create_dir(&entry).expect("make a folder of its name");
     assert!(!case.load().from_cache, "a folder");
     assert!(case.load().instantiate(&InstanceConfig::default()).is_err(), "it was compiled all the same");
+}
+
+/// A file with so much in it, most of it a hole, that was used so many days ago.
+fn used(path: &Path, len: u64, days: u64) {
+    let file = fs::File::options().create(true).append(true).open(path).expect("open an entry");
+    file.set_len(len).expect("set its length");
+    file.set_modified(SystemTime::now() - Duration::from_secs(days * 24 * 3600)).expect("set its time");
+}
+
+#[test]
+fn what_nobody_uses_goes_when_something_is_added_and_what_a_plugin_here_came_from_stays() {
+    let case = Case::new();
+    let other = component(UNCHANGED, "export messages;");
+    let at = |name: &str| case.path().join(name);
+    let (code_len, mine) = (fs::metadata(case.entry()).expect("the entry").len(), case.entry());
+    let cache = || Cache::open(&case.path()).expect("open the cache");
+    let names = || {
+        let files = fs::read_dir(case.path()).expect("list the cache").map(|entry| entry.expect("an entry").file_name());
+        files.filter_map(|name| name.into_string().ok()).filter(|name| name.len() < 32).collect::<BTreeSet<_>>()
+    };
+    used(&at("month.code"), 1, 31);
+    used(&at("weeks.code"), 600 << 20, 20);
+    used(&at("week.code"), 500 << 20, 7);
+    used(&at("day.code"), 500 << 20, 1);
+    used(&at(".writing-left"), 1, 1);
+    used(&at(".writing-now"), 1, 0);
+    used(&at("notes.txt"), 2 << 30, 60);
+    used(&mine, code_len, 60);
+
+    // What is read from the cache is in use, and nothing is removed for it.
+    let engine = Engine::new(Some(cache()), Compiler::Here).expect("an engine");
+    let plugin = engine.load(&case.component).expect("a plugin");
+    assert!(plugin.from_cache && names().len() == 8, "{:?}", names());
+    assert!(
+        fs::metadata(&mine).and_then(|meta| meta.modified()).expect("its time").elapsed().expect("in the past").as_secs() < 3600
+    );
+
+    // The plugin still has its entry, whatever others think of it.
+    used(&mine, code_len, 60);
+    assert!(!engine.load(&other).expect("another").from_cache);
+    let kept = ["key", "week.code", "day.code", ".writing-now", "notes.txt"].map(str::to_owned);
+    assert_eq!(names(), kept.into(), "a month unused, and beyond a GiB the oldest");
+    assert!(case.load().from_cache, "a plugin here came from it");
+
+    drop(plugin);
+    used(&mine, code_len, 60);
+    fs::remove_file(second(&case, &mine)).expect("remove the other entry");
+    assert!(!engine.load(&other).expect("another").from_cache);
+    assert!(!mine.exists(), "no plugin came from it any more");
+    assert!(!case.load().from_cache, "it is compiled again");
+}
+
+/// The entry that is not this one.
+fn second(case: &Case, mine: &Path) -> PathBuf {
+    let files = fs::read_dir(case.path()).expect("list the cache").map(|entry| entry.expect("an entry").path());
+    let long = |path: &PathBuf| path.file_name().is_some_and(|name| name.len() > 32);
+    files.filter(long).find(|path| path != mine).expect("the other entry")
 }
 
 #[test]

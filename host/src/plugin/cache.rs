@@ -3,12 +3,18 @@
 //! Compiled code is machine code that runs with the host's rights: deserialising a changed file is as good as running it.
 //! So entries carry an HMAC under a key that only this installation has, in a folder that only its user may enter. Whatever does
 //! not fit is a miss, and the plugin is compiled afresh; no failure of the cache is a failure of the host.
+//!
+//! With each entry that is written, those go that nobody has used for 30 days, and beyond 1 GiB those that were used longest ago. What a
+//! plugin of this process was loaded from stays: its next start, or an older generation, should not wait for a compiler.
 
+use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
 use std::hash::{Hash, Hasher};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, SystemTime};
 
 use hmac::{Hmac, KeyInit, Mac};
 use rustix::fs::OFlags;
@@ -24,12 +30,23 @@ const KEY_BYTES: usize = 32;
 const TAG_BYTES: usize = 32;
 /// Bounds what a planted file makes us read.
 const ENTRY_BYTES_MAX: u64 = CODE_BYTES_MAX + TAG_BYTES as u64;
+/// What all entries together may have, and how long one stays unused.
+const BYTES_MAX: u64 = 1 << 30;
+const UNUSED_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+/// A file that is being written for longer belongs to nobody any more.
+const WRITING_MAX: Duration = Duration::from_secs(3600);
+const WRITING: &str = ".writing-";
 
 /// A folder of compiled plugins.
 pub struct Cache {
     dir: PathBuf,
     key: [u8; KEY_BYTES],
+    /// Entries of plugins that this process may still have.
+    held: Mutex<Vec<(PathBuf, Weak<()>)>>,
 }
+
+/// Keeps an entry in the cache for as long as there is one of it.
+pub(super) type Hold = Arc<()>;
 
 impl Cache {
     /// Opens the cache in `dir`, making it (0700) and its key (0600) where absent.
@@ -50,7 +67,7 @@ impl Cache {
             return Err(refuse("can be entered by others: its mode must be 0700"));
         }
         let key = read_or_make_key(dir)?;
-        Ok(Cache { dir: dir.to_owned(), key })
+        Ok(Cache { dir: dir.to_owned(), key, held: Mutex::default() })
     }
 
     /// Where caches are by default: `tidemill` in `$XDG_CACHE_HOME`, else in `~/.cache`. `None`: there is no home.
@@ -69,7 +86,18 @@ impl Cache {
         let entry = self.read(engine, digest)?;
         // SAFETY: the tag proves that these very bytes, now in our memory, were serialised by this installation for this
         // wasmtime, these engine settings and this component.
-        unsafe { Component::deserialize(engine, entry.get(TAG_BYTES..)?) }.ok()
+        let component = unsafe { Component::deserialize(engine, entry.get(TAG_BYTES..)?) }.ok()?;
+        used_now(&self.path(engine, digest));
+        Some(component)
+    }
+
+    /// Keeps the entry of a component for as long as what this returns.
+    pub(super) fn hold(&self, engine: &wasmtime::Engine, digest: &str) -> Hold {
+        let hold = Hold::default();
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.retain(|(_, hold)| hold.strong_count() > 0);
+        held.push((self.path(engine, digest), Arc::downgrade(&hold)));
+        hold
     }
 
     /// An entry that is provably ours, tag and code.
@@ -97,15 +125,50 @@ impl Cache {
         if let Err(error) = self.try_put(engine, digest, code) {
             tracing::warn!(path = %self.dir.display(), "compiled code is not kept: {error}");
         }
+        if let Err(error) = self.drop_unused() {
+            tracing::warn!(path = %self.dir.display(), "old compiled code is not removed: {error}");
+        }
     }
 
     fn try_put(&self, engine: &wasmtime::Engine, digest: &str, code: &[u8]) -> io::Result<()> {
         let tag = self.mac(&entry_name(engine, digest), code).finalize().into_bytes();
-        let mut file = tempfile::Builder::new().prefix(".writing-").tempfile_in(&self.dir)?;
+        let mut file = tempfile::Builder::new().prefix(WRITING).tempfile_in(&self.dir)?;
         file.write_all(&tag)?;
         file.write_all(code)?;
         // Without a sync: a file cut short by a crash has a wrong tag, and is a miss.
         file.persist(self.path(engine, digest)).map_err(|error| error.error)?;
+        Ok(())
+    }
+
+    fn drop_unused(&self) -> io::Result<()> {
+        let held: HashSet<PathBuf> = {
+            let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+            held.iter().filter(|(_, hold)| hold.strong_count() > 0).map(|(path, _)| path.clone()).collect()
+        };
+        // Other hosts that share the folder should see that they are in use.
+        held.iter().for_each(|path| used_now(path));
+        let now = SystemTime::now();
+        let mut entries = Vec::new();
+        for entry in fs::read_dir(&self.dir)? {
+            // Another host may remove it at the same time.
+            let Ok((path, Ok(meta))) = entry.map(|entry| (entry.path(), entry.metadata())) else { continue };
+            let unused = meta.modified().map_or(Duration::ZERO, |used| now.duration_since(used).unwrap_or_default());
+            let is_writing = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(WRITING.as_bytes()));
+            if is_writing && unused > WRITING_MAX {
+                let _ = fs::remove_file(path);
+            } else if meta.is_file() && path.extension().is_some_and(|extension| extension == "code") {
+                entries.push((unused, meta.len(), path));
+            }
+        }
+        entries.sort_unstable();
+        let mut bytes = 0;
+        for (unused, len, path) in entries {
+            bytes += len;
+            if (unused > UNUSED_MAX || bytes > BYTES_MAX) && !held.contains(&path) {
+                bytes -= len;
+                let _ = fs::remove_file(path);
+            }
+        }
         Ok(())
     }
 
@@ -115,6 +178,11 @@ impl Cache {
         mac.update(code);
         mac
     }
+}
+
+fn used_now(path: &Path) {
+    // One that is gone, or is written anew, is as good as another.
+    let _ = File::open(path).and_then(|file| file.set_modified(SystemTime::now()));
 }
 
 /// Of fixed length, and different for each component, version of wasmtime (its hash holds it) and engine setting.
@@ -167,8 +235,7 @@ fn read_or_make_key(dir: &Path) -> io::Result<[u8; KEY_BYTES]> {
     }
     let mut key = [0; KEY_BYTES];
     File::open("/dev/urandom")?.read_exact(&mut key)?;
-    let mut file =
-        tempfile::Builder::new().prefix(".writing-").permissions(fs::Permissions::from_mode(0o600)).tempfile_in(dir)?;
+    let mut file = tempfile::Builder::new().prefix(WRITING).permissions(fs::Permissions::from_mode(0o600)).tempfile_in(dir)?;
     file.write_all(&key)?;
     file.as_file().sync_all()?;
     match file.persist_noclobber(&path) {

@@ -9,7 +9,7 @@ use wasmtime::component::{Component, ComponentExportIndex, ComponentNamedList, I
 
 use super::World;
 use super::bindings::v0_1::{self, BatchRef, Failure, IncomingRef, Outcome};
-use super::cache::Cache;
+use super::cache::{Cache, Hold};
 use super::engine::{Bounds, Linking};
 use super::grants::{self, Wish};
 use super::origin;
@@ -35,6 +35,8 @@ pub struct Plugin {
     pub compile_time: Duration,
     /// Whether the compiled code came from the cache.
     pub from_cache: bool,
+    /// Its compiled code stays in the cache.
+    _hold: Option<Hold>,
     pub(super) bounds: Bounds,
     pub(super) pre: InstancePre<Ctx>,
     pub(super) start: ComponentExportIndex,
@@ -103,6 +105,7 @@ pub(super) fn load(
     world(outline.exports.iter().map(String::as_str))?;
     let started = Instant::now();
     let digest = hex(&Sha256::digest(bytes));
+    let hold = cache.map(|cache| cache.hold(engine, &digest));
     let cached = cache.and_then(|cache| cache.get(engine, &digest));
     let from_cache = cached.is_some();
     let component = match cached {
@@ -145,6 +148,7 @@ pub(super) fn load(
         imports,
         compile_time,
         from_cache,
+        _hold: hold,
         bounds: *bounds,
         pre,
         start,
