@@ -1,8 +1,11 @@
 //! Code that is judged by what it does: beside the stream, by a person, by the breaker; and the way back.
 
+use std::fs;
+
 use serde_json::Value;
 
 use super::scene::Live;
+use crate::support::guests;
 use crate::support::host::get;
 use crate::support::jobs;
 use crate::support::wait_for;
@@ -150,6 +153,82 @@ fn what_was_taken_back_stays_away_over_a_restart_though_its_file_lies_there() {
     live.restart(&["--watch"]);
     live.serves("next");
     live.finish();
+}
+
+/// Rejects what comes after a stage that leaves a mark, and nothing where it stands before it.
+const GUARD: &str = "[[stage]]\nname = \"guard\"\nplugin = \"guard.wasm\"\nsettings = { names = \"do=mark\" }\n\n";
+const TRIAGE: &str = "[[stage]]\nname = \"triage\"";
+const SINK: &str = "[[sink]]\nname = \"done\"";
+
+fn guarded(from: &str) -> Live {
+    let scene = jobs::Scene::new(TABLE, jobs::lines(20_000));
+    fs::copy(guests::component("tests/guests/fault"), scene.dir.path().join("guard.wasm")).unwrap();
+    let text = fs::read_to_string(&scene.pipeline.file).unwrap();
+    fs::write(&scene.pipeline.file, text.replace(from, &format!("{GUARD}{from}"))).unwrap();
+    Live::of(scene)
+}
+
+fn stages(live: &Live) -> Vec<String> {
+    let status = live.status();
+    let name = |stage: &Value| stage["name"].as_str().expect("a name").to_owned();
+    status["stages"].as_array().expect("stages").iter().map(name).collect()
+}
+
+/// The shipped verifier knows chains of any stages.
+fn end(live: Live) {
+    live.host.terminate();
+    let Live { scene, mut host, .. } = live;
+    assert!(host.wait().success(), "{}", host.log());
+    scene.pipeline.clone().set("source.every=0s").set("source.records-per-poll=1000").run_until_idle().ok();
+    assert_eq!(scene.pipeline.verify(), Vec::<String>::new());
+}
+
+#[test]
+fn an_order_of_stages_that_was_taken_back_stays_away_over_a_restart_though_the_file_has_it() {
+    let mut live = guarded(TRIAGE);
+    live.flows(600);
+    let text = fs::read_to_string(&live.scene.pipeline.file).unwrap();
+    let moved = text.replace(GUARD, "").replace(SINK, &format!("{GUARD}{SINK}"));
+    live.write(&moved);
+    let back = live.receipt("rolled-back", 0);
+    assert!(back["who"] == "breaker" && back["changes"][0]["what"] == serde_json::json!(["moved"]), "{back}");
+    let generation = live.generation();
+    for arguments in [&[][..], &["--watch"]] {
+        live.restart(arguments);
+        live.flows(100);
+        assert_eq!((stages(&live), live.generation()), (vec!["guard".to_owned(), "triage".to_owned()], generation));
+    }
+    // With another stage in it, it is another chain, and tried as ever.
+    live.write(&moved.replace(PLUGIN, &format!("{PLUGIN}limits = {{ memory = \"32 MiB\" }}\n")));
+    live.receipt("rolled-back", 1);
+    // What is by somebody's wish in force again stays away no more.
+    live.write(&text);
+    live.flows(100);
+    live.restart(&["--watch"]);
+    assert_eq!(stages(&live), ["guard", "triage"]);
+    end(live);
+}
+
+#[test]
+fn a_stage_that_was_added_and_taken_back_stays_away_over_a_restart() {
+    let mut live = Live::start(TABLE, 20_000);
+    fs::copy(guests::component("tests/guests/fault"), live.scene.dir.path().join("guard.wasm")).unwrap();
+    live.flows(600);
+    live.edit(SINK, &format!("{GUARD}{SINK}"));
+    let back = live.receipt("rolled-back", 0);
+    assert_eq!(back["who"], "breaker", "{back}");
+    let generation = live.generation();
+    live.restart(&["--watch"]);
+    live.flows(100);
+    assert_eq!((stages(&live), live.generation()), (vec!["triage".to_owned()], generation));
+    // Where it does no harm it is let in.
+    let text = fs::read_to_string(&live.scene.pipeline.file).unwrap();
+    live.write(&text.replace(GUARD, "").replace(TRIAGE, &format!("{GUARD}{TRIAGE}")));
+    live.receipt("applied", 1);
+    live.restart(&["--watch"]);
+    live.flows(100);
+    assert_eq!(stages(&live), ["guard", "triage"]);
+    end(live);
 }
 
 #[test]

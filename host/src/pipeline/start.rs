@@ -20,7 +20,7 @@ use super::generation::{Generation, Generations};
 use super::ingest::{self, Ingest};
 use super::pin::PipelineFile;
 use super::prepare::Prepared;
-use super::quarantine;
+use super::quarantine::{self, Quarantine};
 use super::recall::Kept;
 use super::recent::Recent;
 use super::reload::{self, Live, Reloader, Restart};
@@ -172,7 +172,7 @@ pub async fn start(prepared: Prepared, store: Store, reporter: Reporter, options
     if let Some(live) = options.live.clone() {
         let (sender, orders) = mpsc::channel(reload::ORDERS_MAX);
         shared.take_orders(sender);
-        let held = quarantine::held(&shared.store).await?;
+        let held = Quarantine::read(&shared.store).await?;
         let reloader = Reloader::new(shared.clone(), live, engine, options.clone(), present, held, restarts);
         tokio::spawn(reloader.run(orders));
     }

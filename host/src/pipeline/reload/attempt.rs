@@ -11,10 +11,10 @@ use crate::config::diagnostic::Diagnostic;
 use crate::config::plan::{BreakerRule, StagePlan, StopWhen, SwapMode};
 use crate::pipeline::candidate::{Candidate, Findings, Found, Present, Search, changes};
 use crate::pipeline::prepare::{Prepared, PreparedStage, fit};
+use crate::pipeline::quarantine::chain;
 use crate::pipeline::start::assemble;
 use crate::pipeline::swap::{self, Failed, Trust};
 use crate::status::swap::{Candidate as Shown, Change, Outcome, Receipt, ReceiptPartition};
-use crate::topic::GenerationStage;
 
 impl Reloader {
     /// Other stages, or other code in them.
@@ -86,7 +86,7 @@ impl Reloader {
         let known = self.tried.iter().cloned().chain(waiting.map(|stage| stage.stage.plugin.clone()));
         let search = Search {
             present: self.present.clone(),
-            held: self.held.clone(),
+            held: self.held.stages.clone(),
             known: known.collect(),
             engine: self.engine.clone(),
         };
@@ -130,9 +130,8 @@ impl Reloader {
     /// Lets a candidate in, the way its stages want it.
     pub(super) async fn enter(&mut self, attempt: Attempt, candidate: Candidate, chosen: &BTreeSet<String>) -> Receipt {
         let changes = changes(&self.present, &candidate.present.stages);
-        let content: Vec<GenerationStage> = candidate.present.stages.iter().map(PreparedStage::kept).collect();
         let same = candidate.code.content == self.shared.deliver().generations.present().code.content;
-        if same || self.held_chains.contains(&content) {
+        if same || self.held.holds(&chain(&candidate.present.stages)) {
             self.show_file(&candidate.warnings);
             self.forget_pending(&attempt.receipt.who).await;
             if same {

@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 use self::receipt::Attempt;
 use super::candidate::{Candidate, Present, summary, unknown_change};
 use super::control::Shared;
+use super::quarantine::Quarantine;
 use super::start::{Assembled, Options};
 use crate::config::Loaded;
 use crate::config::diagnostic::Diagnostic;
@@ -25,7 +26,6 @@ use crate::config::diff::{Difference, difference};
 use crate::config::plan::PluginPath;
 use crate::plugin::{BuildError, Engine, Plugin, Watch, Watched, build_directory, component_path};
 use crate::status::swap::{Change, Outcome, Receipt, Refusal, Wish};
-use crate::topic::GenerationStage;
 
 /// How the pipeline file is read again, and what of all files is watched.
 pub struct Live {
@@ -78,8 +78,7 @@ pub(super) struct Reloader {
     good: Present,
     pending: Option<Pending>,
     /// Taken back or discarded: not tried again until it changes. Kept in the store.
-    held: Vec<GenerationStage>,
-    held_chains: Vec<Vec<GenerationStage>>,
+    held: Quarantine,
     /// What was refused last, so that it is told once; and plugins that were compiled for it.
     refused: Option<String>,
     tried: Vec<Arc<Plugin>>,
@@ -97,7 +96,7 @@ impl Reloader {
         engine: Engine,
         options: Options,
         present: Present,
-        held: Vec<GenerationStage>,
+        held: Quarantine,
         restarts: mpsc::Sender<Restart>,
     ) -> Reloader {
         let watch = match live.watching {
@@ -123,7 +122,6 @@ impl Reloader {
             // What lies there is told, also where nothing is watched.
             again: !held.is_empty(),
             held,
-            held_chains: Vec::new(),
             refused: None,
             tried: Vec::new(),
             builds: JoinSet::new(),
@@ -277,8 +275,7 @@ impl Reloader {
             }
         };
         if force {
-            self.held.clear();
-            self.held_chains.clear();
+            self.held = Quarantine::default();
             self.keep_held().await;
         }
         self.watch_files(Some(&loaded));

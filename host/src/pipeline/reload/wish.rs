@@ -7,15 +7,12 @@ use super::receipt::Attempt;
 use super::{Pending, Reloader};
 use crate::pipeline::breaker::Trip;
 use crate::pipeline::candidate::{Candidate, Present, changes, summary};
-use crate::pipeline::prepare::{PreparedStage, recall_stage};
-use crate::pipeline::quarantine;
+use crate::pipeline::prepare::recall_stage;
+use crate::pipeline::quarantine::chain;
 use crate::pipeline::swap::Trust;
 use crate::status::swap::{Outcome, Receipt, Refusal, Wish};
 use crate::store::components;
-use crate::topic::GenerationStage;
 
-/// What was taken back or discarded and is not tried again as it was.
-const HELD_MAX: usize = 100;
 const TAKE_BACK_EVERY: Duration = Duration::from_millis(500);
 
 impl Reloader {
@@ -43,7 +40,7 @@ impl Reloader {
                 for wanted in &pending.candidate.present.stages {
                     let kept = wanted.kept();
                     if self.present.stage(wanted.name()).is_some_and(|present| present.kept() != kept) {
-                        self.held.push(kept);
+                        self.held.stages.push(kept);
                     }
                 }
                 self.again = true;
@@ -147,34 +144,21 @@ impl Reloader {
 
     /// What runs now is not tried again in these stages until it changes.
     pub(super) async fn hold(&mut self, instead: &Present) {
-        for stage in &self.present.stages {
-            let kept = stage.kept();
-            if instead.stage(stage.name()).is_none_or(|other| other.kept() != kept) {
-                self.held.push(kept);
-            }
-        }
-        self.held_chains.push(self.present.stages.iter().map(PreparedStage::kept).collect());
-        let excess = |len: usize| len.saturating_sub(HELD_MAX);
-        self.held.drain(..excess(self.held.len()));
-        self.held_chains.drain(..excess(self.held_chains.len()));
+        self.held.hold(chain(&self.present.stages), &chain(&instead.stages));
         self.again = true;
         self.keep_held().await;
     }
 
     /// What is in force by somebody's wish is held no more.
     pub(super) async fn release(&mut self) {
-        let kept: Vec<GenerationStage> = self.present.stages.iter().map(PreparedStage::kept).collect();
-        self.held_chains.retain(|chain| *chain != kept);
-        let held = self.held.len();
-        self.held.retain(|held| !kept.contains(held));
-        if self.held.len() != held {
+        if self.held.release(&chain(&self.present.stages)) {
             self.keep_held().await;
         }
     }
 
     /// Over a restart too.
     pub(super) async fn keep_held(&self) {
-        if let Err(error) = quarantine::hold(&self.shared.store, &self.held).await {
+        if let Err(error) = self.held.keep(&self.shared.store).await {
             tracing::warn!(%error, "keep the quarantine");
         }
     }
