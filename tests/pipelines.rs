@@ -13,5 +13,7 @@ mod disk;
 mod hostile;
 #[path = "pipelines/mixed.rs"]
 mod mixed;
+#[path = "pipelines/unsynced.rs"]
+mod unsynced;
 #[path = "pipelines/users.rs"]
 mod users;

@@ -25,14 +25,17 @@ impl FileSink {
     /// Opens the file for appending. A last line that a crash cut short is removed: its record is delivered again.
     pub(super) fn open(name: &str, path: &Path, columns: &[SinkColumn]) -> Result<FileSink, Error> {
         let open = || -> std::io::Result<File> {
-            if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-                std::fs::create_dir_all(folder)?;
-            }
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            std::fs::create_dir_all(folder)?;
             // A pipe would wait for a reader, and a device has no last line.
             if std::fs::metadata(path).is_ok_and(|there| !there.is_file()) {
                 return Err(std::io::Error::other("it is no regular file"));
             }
+            let is_new = !path.exists();
             let mut file = File::options().read(true).append(true).create(true).open(path)?;
+            if is_new {
+                sync_name(folder)?;
+            }
             end_last_line(&mut file)?;
             Ok(file)
         };
@@ -40,6 +43,16 @@ impl FileSink {
         let file = Arc::new(Mutex::new(file));
         Ok(FileSink { name: name.to_owned(), columns: columns.to_vec(), path: path.to_owned(), file })
     }
+}
+
+/// Without it, a power cut may leave synced lines in a file that no folder names.
+fn sync_name(folder: &Path) -> std::io::Result<()> {
+    use std::io::ErrorKind::{InvalidInput, Unsupported};
+    File::open(folder)?.sync_data().or_else(|error| match error.kind() {
+        // Some file systems keep names at once, and know of nothing to do.
+        InvalidInput | Unsupported => Ok(()),
+        _ => Err(error),
+    })
 }
 
 fn end_last_line(file: &mut File) -> std::io::Result<()> {
