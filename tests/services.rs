@@ -3,6 +3,8 @@
 
 mod support;
 
+#[path = "services/broken.rs"]
+mod broken;
 #[path = "services/cassandra.rs"]
 mod cassandra;
 #[path = "services/cluster.rs"]

@@ -30,7 +30,7 @@ async fn open(kafka: &Kafka, name: &str, partitions: u32, host: &str) -> Topics 
     open_in(KafkaPlan::new(vec![kafka.address()]), name, partitions, host).await
 }
 
-async fn open_in(mut cluster: KafkaPlan, name: &str, partitions: u32, host: &str) -> Topics {
+pub async fn open_in(mut cluster: KafkaPlan, name: &str, partitions: u32, host: &str) -> Topics {
     cluster.partitions = Some(partitions);
     // A lost member is a matter of seconds here.
     for (name, value) in [("session.timeout.ms", "3000"), ("heartbeat.interval.ms", "50")] {
@@ -64,12 +64,12 @@ fn message(n: usize) -> Message {
     }
 }
 
-async fn publish(topic: &Topics, records: std::ops::Range<usize>) {
+pub async fn publish(topic: &Topics, records: std::ops::Range<usize>) {
     let page = records.map(message).collect();
     topic.publisher().await.unwrap().publish(page, Cursor(json!(1))).await.unwrap();
 }
 
-async fn next(consumer: &mut dyn Consumer) -> Result<Event, Error> {
+pub async fn next(consumer: &mut dyn Consumer) -> Result<Event, Error> {
     let event = async {
         loop {
             match consumer.next().await {
@@ -82,7 +82,7 @@ async fn next(consumer: &mut dyn Consumer) -> Result<Event, Error> {
 }
 
 /// Position and moved offset of so many partitions.
-async fn assigned(consumer: &mut dyn Consumer, partitions: usize) -> BTreeMap<u32, (Option<Position>, Option<i64>)> {
+pub async fn assigned(consumer: &mut dyn Consumer, partitions: usize) -> BTreeMap<u32, (Option<Position>, Option<i64>)> {
     let mut found = BTreeMap::new();
     while found.len() < partitions {
         if let Event::Assigned { partition, position, moved, .. } = next(consumer).await.unwrap() {
@@ -93,7 +93,7 @@ async fn assigned(consumer: &mut dyn Consumer, partitions: usize) -> BTreeMap<u3
 }
 
 /// Records by partition, up to the ends, which lie behind the markers of transactions.
-async fn read(topic: &Topics, consumer: &mut dyn Consumer) -> BTreeMap<u32, Vec<(i64, Message)>> {
+pub async fn read(topic: &Topics, consumer: &mut dyn Consumer) -> BTreeMap<u32, Vec<(i64, Message)>> {
     let ends = topic.ends().await.unwrap();
     let mut reached: BTreeMap<u32, i64> = BTreeMap::new();
     let mut found: BTreeMap<u32, Vec<(i64, Message)>> = BTreeMap::new();
@@ -111,12 +111,12 @@ async fn read(topic: &Topics, consumer: &mut dyn Consumer) -> BTreeMap<u32, Vec<
     found
 }
 
-fn position(next: i64) -> Position {
+pub fn position(next: i64) -> Position {
     let boundaries = vec![Boundary { first: 0, generation: 1, time: 1 }];
     Position { next, reach: next, boundaries, figures: Figures::default() }
 }
 
-fn save(from: i64, next: i64, dead_letters: Vec<DeadLetter>) -> Save {
+pub fn save(from: i64, next: i64, dead_letters: Vec<DeadLetter>) -> Save {
     Save { position: position(next), settled: from..next, dead_letters, state: StateChanges::new(), with: Vec::new() }
 }
 
