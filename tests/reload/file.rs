@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::path::{Path, PathBuf};
 
 use rusqlite::types::Value as Cell;
 use rustix::process::Signal;
@@ -9,6 +10,7 @@ use serde_json::Value;
 
 use super::scene::Live;
 use crate::support::guests;
+use crate::support::host::Host;
 use crate::support::jobs::{self, Scene};
 use crate::support::wait_for;
 
@@ -160,16 +162,72 @@ fn what_is_not_watched_is_taken_when_somebody_asks() {
     assert_eq!(kept.result()["receipts"].as_array().map(Vec::len), Some(2), "they are in the store");
 }
 
-#[test]
-fn a_plugin_that_is_source_is_built_when_it_is_saved() {
+/// What its stage is built with.
+const BUILD: &str = "cp source.bin target/made.wasm\n";
+
+/// A scene whose plugin is a folder with source.
+fn of_source() -> (Scene, PathBuf) {
     let mut scene = Scene::new(TABLE, jobs::lines(20_000));
     let folder = scene.dir.path().join("triage");
     fs::create_dir(&folder).unwrap();
     fs::write(folder.join("plugin.toml"), "build = [\"sh\", \"build.sh\"]\ncomponent = \"target/made.wasm\"\n").unwrap();
-    fs::write(folder.join("build.sh"), "cp source.bin target/made.wasm\n").unwrap();
+    fs::write(folder.join("build.sh"), BUILD).unwrap();
     fs::write(folder.join("source.bin"), scene.marks.component("0000")).unwrap();
     let text = fs::read_to_string(&scene.pipeline.file).unwrap();
     fs::write(&scene.pipeline.file, text.replace("triage.wasm", "triage")).unwrap();
+    (scene, folder)
+}
+
+/// A build that never ends, with a child as compilers have them; tells the ids of both.
+const ENDLESS: &str = "tail -f /dev/null &\necho $$ $! >target/ids.fresh\nmv target/ids.fresh target/ids\nwait\n";
+
+#[track_caller]
+fn builders(folder: &Path) -> Vec<String> {
+    let ids = wait_for("a build to begin", || fs::read_to_string(folder.join("target/ids")).ok());
+    fs::remove_file(folder.join("target/ids")).unwrap();
+    ids.split_whitespace().map(str::to_owned).collect()
+}
+
+/// Gone, or as good as gone: nobody may have asked for its end.
+fn have_ended(ids: &[String]) -> Option<()> {
+    let state = |id: &String| fs::read_to_string(format!("/proc/{id}/stat")).ok()?.rsplit(") ").next()?.chars().next();
+    ids.iter().all(|id| state(id).is_none_or(|state| matches!(state, 'Z' | 'X'))).then_some(())
+}
+
+#[test]
+fn what_builds_ends_with_the_process_that_waits_for_it() {
+    let (scene, folder) = of_source();
+    fs::write(folder.join("build.sh"), ENDLESS).unwrap();
+    for (verb, signal) in [("dev", Signal::TERM), ("dev", Signal::INT), ("build", Signal::TERM)] {
+        let mut host = match verb {
+            "dev" => scene.pipeline.start(verb, &[]),
+            _ => Host::spawn(scene.pipeline.command(&[verb])),
+        };
+        let ids = builders(&folder);
+        assert!(ids.len() == 2 && have_ended(&ids).is_none(), "{ids:?} run");
+        host.signal(signal);
+        assert_eq!(host.wait().code(), Some(128 + signal.as_raw()), "{verb}:\n{}", host.log());
+        wait_for("what built to end", || have_ended(&ids));
+    }
+    // While the pipeline runs, by a drain that somebody asks for.
+    fs::write(folder.join("build.sh"), BUILD).unwrap();
+    for signal in [Signal::TERM, Signal::INT] {
+        let mut host = scene.pipeline.start("dev", &[]);
+        host.ready(&scene.store_dir());
+        fs::write(folder.join("build.sh"), ENDLESS).unwrap();
+        let ids = builders(&folder);
+        host.signal(signal);
+        assert!(host.wait().success(), "{}", host.log());
+        wait_for("what built to end", || have_ended(&ids));
+        fs::write(folder.join("build.sh"), BUILD).unwrap();
+    }
+    let told = scene.pipeline.ask(&["receipts"], &[]).ok();
+    assert_eq!(told.result()["receipts"], serde_json::json!([]), "nobody has tried a build that was ended");
+}
+
+#[test]
+fn a_plugin_that_is_source_is_built_when_it_is_saved() {
+    let (scene, folder) = of_source();
     let mut host = scene.pipeline.start("dev", &[]);
     let address = host.ready(&scene.store_dir());
     let mut live = Live { scene, host, address };
@@ -182,7 +240,7 @@ fn a_plugin_that_is_source_is_built_when_it_is_saved() {
     assert_eq!(live.status()["stages"][0]["candidate"]["state"], "refused");
     live.serves("aaaa");
     fs::write(folder.join("source.bin"), live.scene.marks.component("bbbb")).unwrap();
-    fs::write(folder.join("build.sh"), "cp source.bin target/made.wasm\n").unwrap();
+    fs::write(folder.join("build.sh"), BUILD).unwrap();
     live.serves("bbbb");
     live.receipt("applied", 1);
     let log = wait_for(&format!("the lines of dev:\n{}", live.host.log()), || {

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use serde_json::json;
 
-use super::{Done, Exit, Failure, Output, PipelineArgs, Tone};
+use super::{Done, Exit, Failure, Output, PipelineArgs, Tone, ending};
 use crate::config::Loaded;
 use crate::config::plan::PluginPath;
 use crate::plugin::{BuildError, build_directory};
@@ -41,6 +41,7 @@ pub fn build(loaded: &Loaded, out: &Output) -> Result<Vec<(String, std::path::Pa
             continue;
         }
         done.push(dir);
+        ending::with_builds()?;
         let began = Instant::now();
         let progress = out.progress(&format!("building {}", stage.name), None);
         let path = build_directory(dir).map_err(|error| failed(&stage.name, &error))?;

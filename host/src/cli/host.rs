@@ -7,9 +7,10 @@ use anyhow::Context;
 use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{Done, Exit, Failure, ListenArgs, OrExit, Output, Tone, events, listen};
+use super::{Done, Exit, Failure, ListenArgs, OrExit, Output, Tone, ending, events, listen};
 use crate::config::plan::SinkAddress;
 use crate::pipeline::{self, Ended, Options, Prepared, Running, StartError};
+use crate::plugin::end_builds;
 use crate::status::Reporter;
 use crate::status::token::Token;
 use crate::store::{self, Store};
@@ -40,6 +41,7 @@ impl Host {
         let runtime = runtime.worker_threads(IO_THREADS).thread_name("io").enable_all().build();
         let runtime = runtime.context("start the runtime").or_exit(Exit::Environment)?;
         let ended = runtime.block_on(self.host(out));
+        end_builds();
         // Nothing is left to wait for: what still runs was given up.
         runtime.shutdown_background();
         ended
@@ -50,6 +52,7 @@ impl Host {
         // Before anything is open, so that a signal during the start is not lost.
         let mut signals = Signals::new().or_exit(Exit::Environment)?;
         let hang_ups = signal(SignalKind::hangup()).context("listen for signals").or_exit(Exit::Environment)?;
+        ending::leave_to_host();
         let store = Store::open(&store_dir).or_exit(Exit::Environment)?;
         let pipeline = prepared.plan.name.clone();
         let showing = listen::showing(&prepared.plan.dashboard);
@@ -141,6 +144,7 @@ async fn drain_on(mut signals: Signals, running: Arc<Running>) {
     signals.next().await;
     tracing::info!("draining; a second signal leaves at once");
     running.drain();
+    end_builds();
     signals.next().await;
     std::process::exit(i32::from(Exit::Failed as u8));
 }

@@ -15,6 +15,7 @@ mod dead_letters;
 mod dev;
 mod doctor;
 mod dry_run;
+mod ending;
 mod events;
 mod explain;
 mod graph;

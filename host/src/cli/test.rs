@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::trial::{Trial, Wanted, field_at_end};
-use super::{Done, Exit, Failure, OrExit, Output, PipelineArgs, Tone, build, inspect, refused};
+use super::{Done, Exit, Failure, OrExit, Output, PipelineArgs, Tone, build, ending, inspect, refused};
 use crate::config::plan::{TestExpectation, TestPlan};
 use crate::pipeline::{Prepared, prepare};
 use crate::plugin::{InstanceConfig, build_directory};
@@ -151,6 +151,7 @@ struct Sample {
 }
 
 fn samples(dir: &Path, out: &Output) -> Result<Vec<Case>, Failure> {
+    ending::with_builds()?;
     let progress = out.progress("building", None);
     let component =
         build_directory(dir).map_err(|error| Failure::new(Exit::Failed, format!("build {}: {error}", dir.display())))?;

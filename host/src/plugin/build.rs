@@ -2,12 +2,17 @@
 //!
 //! A directory with a `plugin.toml` says itself how it is built; else it is a Cargo package, built for `wasm32-wasip2`. Either way
 //! the component ends up at [`component_path`].
+//!
+//! What builds is a process group of its own, so that all of it can be ended with the host that waits for it: a compiler has children.
 
 use std::ffi::OsStr;
 use std::io::Write;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde::Deserialize;
 
 const TARGET: &str = "wasm32-wasip2";
@@ -35,6 +40,42 @@ pub enum BuildError {
     NoComponent { dir: PathBuf, reason: String },
     #[error("write {}: {reason}", path.display())]
     Write { path: PathBuf, reason: String },
+    #[error("the process that waited for it ends")]
+    Ended,
+}
+
+/// Of this process: what builds now, and whether nothing may any more.
+struct Builds {
+    groups: Vec<Pid>,
+    ended: bool,
+}
+
+static BUILDS: Mutex<Builds> = Mutex::new(Builds { groups: Vec::new(), ended: false });
+
+fn builds() -> MutexGuard<'static, Builds> {
+    BUILDS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Builds {
+    fn end(&mut self) {
+        self.ended = true;
+        for group in self.groups.drain(..) {
+            // It may have ended by itself just now.
+            let _ = kill_process_group(group, Signal::TERM);
+        }
+    }
+}
+
+/// Ends all builds of this process, compilers and their children; those that come later are [`BuildError::Ended`] too.
+pub fn end_builds() {
+    builds().end();
+}
+
+/// [`end_builds`], and this process: nobody hears that a build has failed.
+pub fn exit_with_builds(code: i32) -> ! {
+    let mut builds = builds();
+    builds.end();
+    std::process::exit(code)
 }
 
 /// `plugin.toml`: how a plugin that is no Cargo package is built.
@@ -150,9 +191,11 @@ fn build_by_cargo(dir: &Path) -> Result<PathBuf, BuildError> {
 
 /// rustup does not add targets by itself everywhere (`RUSTUP_AUTO_INSTALL=0`, a toolchain file without targets).
 fn add_target(dir: &Path) -> Result<(), BuildError> {
-    let Ok(installed) = run(cargo(dir, "rustup").args(["target", "list", "--installed"])) else {
+    let installed = match run(cargo(dir, "rustup").args(["target", "list", "--installed"])) {
+        Ok(installed) => installed,
+        Err(BuildError::Ended) => return Err(BuildError::Ended),
         // No rustup: the toolchain was installed another way, and cargo says what is missing.
-        return Ok(());
+        Err(_) => return Ok(()),
     };
     if installed.lines().any(|line| line.trim() == TARGET) {
         return Ok(());
@@ -186,8 +229,24 @@ fn run(command: &mut Command) -> Result<String, BuildError> {
     let program = command.get_program().to_string_lossy().into_owned();
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     let line = words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
-    let output =
-        command.stdin(Stdio::null()).output().map_err(|error| BuildError::Start { program, reason: error.to_string() })?;
+    let failed = |error: std::io::Error| BuildError::Start { program: program.clone(), reason: error.to_string() };
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+    let mut now = builds();
+    if now.ended {
+        return Err(BuildError::Ended);
+    }
+    let child = command.spawn().map_err(failed)?;
+    let group = Pid::from_child(&child);
+    now.groups.push(group);
+    drop(now);
+    let output = child.wait_with_output();
+    let mut now = builds();
+    now.groups.retain(|known| *known != group);
+    if now.ended {
+        return Err(BuildError::Ended);
+    }
+    drop(now);
+    let output = output.map_err(failed)?;
     let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
     if output.status.success() {
         return Ok(stdout);

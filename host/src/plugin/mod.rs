@@ -25,7 +25,7 @@ use std::collections::BTreeMap;
 
 use wasmtime::component::{ComponentType, Lift};
 
-pub use build::{BuildError, build_directory, component_path};
+pub use build::{BuildError, build_directory, component_path, end_builds, exit_with_builds};
 pub use cache::Cache;
 pub use compile::{Compiler, child as compile_as_child};
 pub use engine::{Engine, EngineError};

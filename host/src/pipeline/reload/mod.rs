@@ -239,6 +239,7 @@ impl Reloader {
             Ok(_) => drop(self.look("watch", false).await),
             // What is wrong may be repaired already.
             Err(_) if again => {}
+            Err(BuildError::Ended) => return,
             Err(error) => {
                 let attempt = self.attempt("watch");
                 let stages: Vec<String> = self.stages_of(&folder).map(str::to_owned).collect();
