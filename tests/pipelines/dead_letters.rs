@@ -82,6 +82,7 @@ fn a_replay_that_was_killed_is_finished_by_the_code_that_began_it() {
         let status = killed.arg("0/0").status().expect("start tidemill");
         assert!(Host::was_killed(status), "at {point} it ended with {status}");
         assert_eq!(table(&scene), [("b".to_owned(), 1)], "{point}");
+        scene.verify_all().assert_clean();
 
         scene.swap("0002");
         scene.pipeline.ask(&["dead-letters", "replay"], &["0/0"]).ok();

@@ -242,6 +242,8 @@ fn a_replay_that_was_killed_is_finished_by_the_code_that_began_it() {
         let left = stream.side("control").into_iter().find(|(key, _)| key == "receipt/0/0").map(|(_, receipt)| receipt);
         let receipt: Value = serde_json::from_slice(&left.expect("a receipt")).expect("JSON");
         assert_eq!((&receipt["how"], &receipt["generation"]), (&"replaying".into(), &2.into()), "{point}");
+        // What it has written, or not, is neither invented nor missing.
+        assert_eq!(stream.pipeline.verify(), Vec::<String>::new(), "{point}");
 
         stream.marks.install(&plugin, "0002");
         stream.pipeline.ask(&["dead-letters", "replay"], &["0/0"]).ok();

@@ -13,7 +13,7 @@ use tidemill::topic::{Boundary, Cursor, DeadLetter, Figures, GenerationContent, 
 
 use super::{message, plan, save};
 
-fn letter(offset: i64, generation: u64) -> DeadLetter {
+pub fn letter(offset: i64, generation: u64) -> DeadLetter {
     DeadLetter {
         place: Place { partition: 0, offset },
         key: None,

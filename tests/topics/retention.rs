@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tidemill::config::plan::{Retention, TopicPlan};
-use tidemill::record::Message;
+use tidemill::record::{Message, Place};
 use tidemill::store::Store;
 use tidemill::topic::embedded::Embedded;
-use tidemill::topic::{Consumer, Cursor, Topic, Window};
+use tidemill::topic::{Consumer, Cursor, GenerationContent, Resolution, Topic, Window};
 
+use super::letters::letter;
 use super::{message, plan, save};
 
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -108,4 +109,31 @@ async fn a_bound_made_much_smaller_is_reached_without_a_save() {
     tokio::time::timeout(super::PATIENCE, publish(&topic, vec![message(0)])).await.expect("room is made");
     let ends = topic.ends().await.unwrap()[0];
     assert!(ends.bytes <= 200 && ends.end == 201, "{ends:?}");
+}
+
+/// Under the code that it began with a replay is finished, and verified.
+#[tokio::test]
+async fn a_generation_that_a_replay_began_with_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let topic = Embedded::open(&store, &kept(Some(HOUR), None)).await.unwrap();
+    for what in 1..=4 {
+        let content = GenerationContent { stages: Vec::new(), bindings: what.into() };
+        assert_eq!(topic.claim_generation(&content).await.unwrap(), what);
+    }
+    for hours_old in [3, 2, 0] {
+        publish(&topic, page(hours_old)).await;
+    }
+    // One of a record that the topic holds no longer, and one that was done and is held no longer either.
+    topic.begin_replay(Place { partition: 0, offset: 3 }, 2).await.unwrap();
+    let done = letter(4, 1);
+    let consumer = topic.consumer(Window::default()).await.unwrap();
+    consumer.saver().save(0, save(0, 5, vec![done.clone()])).await.unwrap();
+    let how = Resolution::Replayed { generation: 3 };
+    assert!(topic.resolve_dead_letter(done.place, how, Vec::new()).await.unwrap());
+    let numbers = async || topic.generations().await.unwrap().into_iter().map(|(number, _)| number).collect::<Vec<_>>();
+    assert_eq!(numbers().await, [1, 2, 3, 4]);
+    settle(consumer.as_ref(), 5, 30).await;
+    assert_eq!(extent(&topic).await, (20, 30));
+    assert_eq!(numbers().await, [1, 2, 4], "1 decided what the topic holds, 2 began a replay, 4 is the newest");
 }

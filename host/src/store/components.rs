@@ -19,13 +19,17 @@ pub async fn load(store: &Store, digest: &str) -> Result<Option<Vec<u8>>, Error>
     store.read(move |connection| Ok(connection.query_row(select, [digest], |row| row.get(0)).optional()?)).await
 }
 
-/// Removes every generation but the newest that decided no record which its topic still holds, and the components that none names.
+/// Removes every generation but the newest that decided no record which its topic still holds, and that no replay needs, and the components
+/// that none names.
 pub(super) fn forget_unused(connection: &Connection, topic: i64) -> Result<(), Error> {
     // A boundary that retention has passed is removed with the chunks, so what is listed is needed.
     let generations = "DELETE FROM generations WHERE topic = ?1
         AND number < (SELECT max(number) FROM generations WHERE topic = ?1)
         AND number NOT IN (SELECT generation FROM boundaries JOIN partitions ON boundaries.partition = partitions.id WHERE topic = ?1)
-        AND number NOT IN (SELECT generation FROM dead_letters WHERE topic = ?1)";
+        AND number NOT IN (SELECT generation FROM dead_letters WHERE topic = ?1)
+        AND number NOT IN (SELECT resolution ->> '$.generation' FROM receipts JOIN partitions USING (topic, partition) WHERE topic = ?1
+            AND resolution ->> '$.generation' IS NOT NULL
+            AND (resolution ->> '$.how' = 'replaying' OR receipts.\"offset\" >= partitions.first))";
     if connection.prepare_cached(generations)?.execute([topic])? > 0 {
         let components = "DELETE FROM components WHERE digest NOT IN
             (SELECT stage.value ->> '$.digest' FROM generations, json_each(generations.content, '$.stages') AS stage)";

@@ -80,6 +80,8 @@ pub struct Letter {
 pub struct Letters {
     pub kept: BTreeMap<i64, Letter>,
     pub resolved: BTreeMap<i64, Resolution>,
+    /// By which generation a replay has begun that has not ended.
+    pub replaying: BTreeMap<i64, u64>,
 }
 
 /// A piece of the log.

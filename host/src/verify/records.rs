@@ -163,6 +163,11 @@ impl Verification<'_> {
             let offset = batch.offsets()[row];
             let letter = letters.kept.remove(&offset);
             let resolved = letters.resolved.remove(&offset);
+            // Its rows may stand in some of the tables already.
+            if let Some(generation) = letters.replaying.remove(&offset).filter(|_| letter.is_some() && stretch != Stretch::Ahead)
+            {
+                self.replayed(&boundary, generation, batch.get(row), batch.place(row), When::Later)?;
+            }
             let judged = match stretch {
                 Stretch::Ahead => Judged::Rows(When::Later),
                 _ => self.judge(&boundary, batch, row, outcome, (letter, resolved), stretch.when())?,

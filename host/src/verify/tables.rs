@@ -208,13 +208,15 @@ impl Verification<'_> {
         let Place { partition, offset } = entry.place;
         let batch = self.topic.records(partition, offset..offset + 1)?.batch;
         // A replayed record was decided by another generation, at the same write time.
-        let replayed = self.topic.letters(partition, offset..offset + 1)?.resolved.remove(&offset);
+        let mut letters = self.topic.letters(partition, offset..offset + 1)?;
+        let replayed = match letters.resolved.remove(&offset) {
+            Some(crate::topic::Resolution::Replayed { generation }) => Some(generation),
+            _ => letters.replaying.remove(&offset),
+        };
         let Some(boundary) = self.boundary_of(entry.place) else { return Ok(None) };
         let boundary = match replayed {
-            Some(crate::topic::Resolution::Replayed { generation }) => {
-                crate::topic::Boundary { first: offset, generation, time: entry.time }
-            }
-            _ => boundary,
+            Some(generation) => crate::topic::Boundary { first: offset, generation, time: entry.time },
+            None => boundary,
         };
         let Ok(decided) = self.decider.decide(&mut *self.topic, &boundary, &batch)? else { return Ok(None) };
         for table in decided.tables.iter().filter(|table| table.sink == account.sink) {

@@ -12,11 +12,12 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::evidence::{Error, Letter, Letters, Partition, Piece, Topic};
 use crate::record::{Batch, Header};
-use crate::topic::{Boundary, GenerationContent};
+use crate::topic::{Boundary, GenerationContent, Resolution};
 
 pub use table::EmbeddedTable;
 
@@ -44,6 +45,15 @@ pub struct EmbeddedTopic {
     topic: i64,
     /// Row of each partition, by its number.
     partitions: HashMap<u32, i64>,
+}
+
+/// What became of a dead letter by wish, or becomes of it now.
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "how")]
+enum Receipt {
+    Replaying { generation: u64 },
+    Replayed { generation: u64 },
+    Discarded,
 }
 
 impl EmbeddedTopic {
@@ -167,7 +177,7 @@ impl Topic for EmbeddedTopic {
             let kept = statement.query_map(params![topic, partition, range.start, range.end], letter)?;
             let kept: Vec<_> = kept.collect::<Result<_, _>>()?;
             let select = r#"SELECT "offset", resolution FROM receipts
-                WHERE topic = ?1 AND partition = ?2 AND "offset" >= ?3 AND "offset" < ?4 AND resolution ->> '$.how' <> 'replaying'"#;
+                WHERE topic = ?1 AND partition = ?2 AND "offset" >= ?3 AND "offset" < ?4"#;
             let mut statement = connection.prepare_cached(select)?;
             let read = |row: &Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?));
             let resolved = statement.query_map(params![topic, partition, range.start, range.end], read)?;
@@ -179,7 +189,11 @@ impl Topic for EmbeddedTopic {
             letters.kept.insert(offset, letter);
         }
         for (offset, resolution) in resolved {
-            letters.resolved.insert(offset, parse(&resolution, "a receipt")?);
+            match parse(&resolution, "a receipt")? {
+                Receipt::Replaying { generation } => drop(letters.replaying.insert(offset, generation)),
+                Receipt::Replayed { generation } => drop(letters.resolved.insert(offset, Resolution::Replayed { generation })),
+                Receipt::Discarded => drop(letters.resolved.insert(offset, Resolution::Discarded)),
+            }
         }
         Ok(letters)
     }

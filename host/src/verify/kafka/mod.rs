@@ -33,6 +33,7 @@ pub struct KafkaTopic {
     generations: BTreeMap<u64, GenerationContent>,
     boundaries: BTreeMap<(u32, i64), Boundary>,
     resolved: BTreeMap<(u32, i64), Resolution>,
+    replaying: BTreeMap<(u32, i64), u64>,
     positions: BTreeMap<u32, Position>,
     /// Next offset to be read of each partition of the positions and of the dead letters, and of the control topic.
     positions_read: BTreeMap<u32, i64>,
@@ -76,6 +77,7 @@ impl KafkaTopic {
             generations: BTreeMap::new(),
             boundaries: BTreeMap::new(),
             resolved: BTreeMap::new(),
+            replaying: BTreeMap::new(),
             positions: BTreeMap::new(),
             positions_read: BTreeMap::new(),
             letters_read: BTreeMap::new(),
@@ -102,7 +104,8 @@ impl KafkaTopic {
     /// Returns whether a dead letter was resolved, or is about to be.
     fn control(&mut self) -> Result<bool, Error> {
         let mut resolving = false;
-        let (generations, boundaries, resolved) = (&mut self.generations, &mut self.boundaries, &mut self.resolved);
+        let (generations, boundaries) = (&mut self.generations, &mut self.boundaries);
+        let (resolved, replaying) = (&mut self.resolved, &mut self.replaying);
         self.control_read = self.side.follow(&format!("{}.control", self.pipeline), 0, self.control_read, &mut |message| {
             let Some(key) = message.key.and_then(|key| std::str::from_utf8(key).ok()) else { return Ok(()) };
             let parts: Vec<&str> = key.split('/').collect();
@@ -122,13 +125,17 @@ impl KafkaTopic {
                 (["receipt", partition, offset], value) => {
                     let Some(at) = partition.parse().ok().zip(offset.parse().ok()) else { return Ok(()) };
                     resolved.remove(&at);
+                    replaying.remove(&at);
                     resolving = true;
                     match value.map(parse::<Receipt>).transpose()? {
                         Some(Receipt { how, generation: Some(generation) }) if how == "replayed" => {
                             resolved.insert(at, Resolution::Replayed { generation });
                         }
                         Some(Receipt { how, .. }) if how == "discarded" => drop(resolved.insert(at, Resolution::Discarded)),
-                        // A replay that has begun and not ended resolves nothing.
+                        // It resolves nothing yet.
+                        Some(Receipt { how, generation: Some(generation) }) if how == "replaying" => {
+                            replaying.insert(at, generation);
+                        }
                         _ => {}
                     }
                 }
@@ -232,6 +239,8 @@ impl Topic for KafkaTopic {
             letters.kept.insert(offset, letter::read((partition, offset), &headers, values)?);
         }
         let within = (partition, range.start)..(partition, range.end.max(range.start));
+        letters.replaying =
+            self.replaying.range(within.clone()).map(|((_, offset), generation)| (*offset, *generation)).collect();
         letters.resolved = self.resolved.range(within).map(|((_, offset), resolution)| (*offset, *resolution)).collect();
         Ok(letters)
     }
