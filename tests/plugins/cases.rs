@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use tidemill::plugin::{Incoming, Instance, InstanceConfig, MessageOutcome, Plugin, World};
+use tidemill::plugin::{Incoming, Instance, InstanceConfig, MessageOutcome, Plugin, StageState, World};
 use tidemill::record::{Message, Place};
 
 use super::rows;
@@ -26,6 +26,70 @@ fn enrich_user_keeps_its_samples() {
 #[test]
 fn count_providers_keeps_its_samples() {
     assert_samples("plugins/count-providers", 2);
+}
+
+#[test]
+fn count_providers_in_python_keeps_the_same_samples() {
+    if guests::has_tool(PYTHON.0, PYTHON.1) {
+        assert_samples("plugins/count-providers-python", 2);
+    }
+}
+
+#[test]
+fn count_providers_in_javascript_keeps_the_same_samples() {
+    if guests::has_tool(JAVASCRIPT.0, JAVASCRIPT.1) {
+        assert_samples("plugins/count-providers-js", 2);
+    }
+}
+
+/// One call with these addresses; of each row what was written, or why it was rejected.
+fn count(dir: &str, config: &InstanceConfig, state: &mut StageState, emails: &[&str]) -> Vec<Value> {
+    let mut instance = guests::plugin(dir).instantiate(config).unwrap_or_else(|error| panic!("{dir}: {error}"));
+    let users: Vec<Value> = emails.iter().map(|email| json!({ "email": email })).collect();
+    instance.swap_state(state);
+    let outcome = process(&mut instance, &users, 0);
+    instance.swap_state(state);
+    let row = |row: usize| match outcome.rejected.iter().find(|rejection| rejection.row == row as u32) {
+        Some(rejection) => json!(rejection.reason),
+        None => {
+            let written = rows::written(instance.contract(), &outcome.columns, row);
+            json!([written["email_provider"], written["provider_count"]])
+        }
+    };
+    (0..emails.len()).map(row).collect()
+}
+
+#[test]
+fn what_a_plugin_keeps_another_language_goes_on_with() {
+    let mut state = StageState::default();
+    for (turn, dir) in in_all_languages("plugins/count-providers").into_iter().enumerate() {
+        let counted = count(&dir, &config(&json!({})), &mut state, &["a@x.example", "b@ü.example", "nobody", "c@x.example"]);
+        let expected = json!([
+            ["x.example", 2 * turn + 1],
+            ["ü.example", turn + 1],
+            "`nobody` is not an e-mail address",
+            ["x.example", 2 * turn + 2]
+        ]);
+        assert_eq!(Value::Array(counted), expected, "{dir}");
+        let call = state.take_call();
+        assert_eq!(call.len(), 2, "{dir}");
+        state.keep_call(call);
+        // A call that does not count, and another that begins where it began.
+        count(&dir, &config(&json!({})), &mut state, &["d@x.example"]);
+        assert_eq!(state.take_call().len(), 1, "{dir}");
+    }
+}
+
+#[test]
+fn what_is_beyond_the_limit_of_state_rejects_its_row_in_all_languages() {
+    let mut config = config(&json!({}));
+    // An entry counts its key, its value and 32 bytes: two of these fit.
+    config.limits.state_bytes = 2 * (1 + 8 + 32);
+    for dir in in_all_languages("plugins/count-providers") {
+        let counted = count(&dir, &config, &mut StageState::default(), &["a@x", "b@y", "c@z", "d@x"]);
+        assert_eq!([&counted[0], &counted[1], &counted[3]], [&json!(["x", 1]), &json!(["y", 1]), &json!(["x", 2])], "{dir}");
+        assert!(counted[2].as_str().is_some_and(|why| why.contains("`limits.state`")), "{dir}: {counted:?}");
+    }
 }
 
 #[test]
@@ -61,8 +125,8 @@ fn each_language_is_recognised() {
 #[test]
 fn all_languages_refuse_what_is_no_setting() {
     let config = config(&json!({ "settings": { "age-band": "18" } }));
-    for dir in enrich_users() {
-        let error = guests::plugin(dir).instantiate(&config).map(drop).expect_err("`age-band` is no setting");
+    for dir in in_all_languages("plugins/enrich-user") {
+        let error = guests::plugin(&dir).instantiate(&config).map(drop).expect_err("`age-band` is no setting");
         assert!(error.to_string().contains("age-band"), "{dir}: {error}");
     }
 }
@@ -84,8 +148,8 @@ fn enrich_user_says_the_same_of_each_real_user_in_every_language() {
     let Some(users) = real_users() else { return };
     let users: Vec<Value> = users.iter().map(extracted).collect();
     let settings = json!({ "settings": { "domain-allow-list": "example.com" } });
-    let outcomes = enrich_users().into_iter().map(|dir| {
-        let mut instance = start(dir, &settings);
+    let outcomes = in_all_languages("plugins/enrich-user").into_iter().map(|dir| {
+        let mut instance = start(&dir, &settings);
         (dir, process(&mut instance, &users, 1_780_000_000_000))
     });
     let outcomes: Vec<_> = outcomes.collect();
@@ -96,11 +160,11 @@ fn enrich_user_says_the_same_of_each_real_user_in_every_language() {
     }
 }
 
-/// Those that can be built here, Rust first.
-fn enrich_users() -> Vec<&'static str> {
-    let mut dirs = vec!["plugins/enrich-user"];
-    dirs.extend(guests::has_tool(PYTHON.0, PYTHON.1).then_some("plugins/enrich-user-python"));
-    dirs.extend(guests::has_tool(JAVASCRIPT.0, JAVASCRIPT.1).then_some("plugins/enrich-user-js"));
+/// A plugin in Rust, and in the other languages that can be built here.
+fn in_all_languages(rust: &str) -> Vec<String> {
+    let mut dirs = vec![rust.to_owned()];
+    dirs.extend(guests::has_tool(PYTHON.0, PYTHON.1).then(|| format!("{rust}-python")));
+    dirs.extend(guests::has_tool(JAVASCRIPT.0, JAVASCRIPT.1).then(|| format!("{rust}-js")));
     dirs
 }
 

@@ -127,6 +127,13 @@ function decode(data, start, end) {
     return text;
 }
 
+/** A string as UTF-8. */
+export function utf8(text) {
+    const bytes = [];
+    encode(text, bytes);
+    return Uint8Array.from(bytes);
+}
+
 function encode(text, bytes) {
     for (const character of text) {
         let code = character.codePointAt(0);

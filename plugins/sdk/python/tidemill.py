@@ -16,7 +16,7 @@ since 1970 as `int`. `optional(kind)` may be None.
 from componentize_py_types import Err
 from wit_world import exports
 from wit_world.exports.fields import Outcome
-from wit_world.imports import store, types
+from wit_world.imports import state as host_state, store, types
 from wit_world.imports.types import Kind
 
 TEXT, BYTES, BOOLEAN, INT, FLOAT = Kind.TEXT, Kind.BYTES, Kind.BOOLEAN, Kind.INT, Kind.FLOAT
@@ -45,6 +45,49 @@ def optional(kind):
 def retry(reason):
     """Something outside is not ready: `raise tidemill.retry("…")` and the same batch comes again."""
     return Err(types.Failure_Retry(reason))
+
+
+class state:
+    """Small values by key that the host keeps for the stage, for each partition on its own: they survive restarts and other builds of the
+    plugin. What a call sets counts only if the call succeeds, and is undone if its records are delivered again.
+
+    Keys are `str` or `bytes`, values are `bytes`. What is beyond the stage's limit is a `Reject` that says so; nothing was set then. Ask once
+    for many keys where you can: each call leaves the sandbox.
+    """
+
+    @staticmethod
+    def get(key):
+        """The value of a key, or None."""
+        return state.get_all([key])[0]
+
+    @staticmethod
+    def get_all(keys):
+        """The values of several keys, in their order."""
+        return _within(host_state.get, [_bytes(key) for key in keys])
+
+    @staticmethod
+    def set(key, value):
+        state.set_all([(key, value)])
+
+    @staticmethod
+    def remove(key):
+        state.set_all([(key, None)])
+
+    @staticmethod
+    def set_all(entries):
+        """Sets several keys, given as pairs, and removes those with None: all of them or, with an error, none."""
+        _within(host_state.set, [host_state.Entry(_bytes(key), value) for key, value in entries])
+
+
+def _bytes(key):
+    return key.encode() if isinstance(key, str) else key
+
+
+def _within(call, argument):
+    try:
+        return call(argument)
+    except Err as error:
+        raise Reject(error.value)
 
 
 class Fields(exports.Fields):
