@@ -75,7 +75,7 @@ async fn a_client_that_is_broken_for_good_is_made_anew_and_nothing_is_lost() {
     assert_eq!(all.len(), 150);
     for (partition, from) in [(0, 7), (1, 0)] {
         let there = all.iter().filter(|record| record.partition == partition && record.offset >= from);
-        let read: Vec<i64> = found[&(partition as u32)].iter().map(|(offset, _)| *offset).collect();
+        let read: Vec<i64> = found[&partition].iter().map(|(offset, _)| *offset).collect();
         assert_eq!(read, there.map(|record| record.offset).collect::<Vec<_>>(), "of partition {partition}");
     }
     consumer.saver().save(0, save(7, 20, Vec::new())).await.unwrap();
