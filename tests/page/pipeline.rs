@@ -7,7 +7,11 @@ use crate::hosted::{Hosted, grouped};
 #[test]
 fn the_graph_has_the_parts_that_run_with_their_figures() {
     let hosted = Hosted::users();
-    let status = hosted.until("all users", |status| status["totals"]["emitted"] == 300);
+    // How long all of them took is told a moment later.
+    let status = hosted.until("all users", |status| status["sinks"][0]["write-ms"]["of"] == 300);
+    assert_eq!(status["sinks"][0]["rows"], 300);
+    let times = ["p50", "p95", "p99", "max"].map(|name| status["sinks"][0]["write-ms"][name].as_f64().expect("a time"));
+    assert!(times[0] > 0.0 && times.is_sorted() && times[3] < 600_000.0, "{times:?} ms");
     let Some(mut page) = hosted.open("pipeline") else { return };
     page.wait_for("document.querySelectorAll('.graph .node').length === 6");
     let parts = page.eval("[...document.querySelectorAll('.graph .node')].map(one => one.dataset.part)");
@@ -22,9 +26,27 @@ fn the_graph_has_the_parts_that_run_with_their_figures() {
     assert_eq!(value("topic", "waiting"), "0");
     assert_eq!(value("stage enrich", "rejected"), "0");
     assert_eq!(value("sink users", "rows"), grouped(&status["sinks"][0]["rows"]));
+    let shown = value("sink users", "p50 · p99");
+    let shown: Vec<f64> = shown.as_str().expect("text").split(" · ").map(milliseconds).collect();
+    assert!(
+        shown.iter().zip([times[0], times[2]]).all(|(shown, real)| (shown - real).abs() <= 0.06 * real),
+        "{shown:?} of {times:?}"
+    );
     // From each part a way leads to the next, and from each stage one to the dead letters.
     assert_eq!(page.eval("document.querySelectorAll('.edges .still, .edges .moving').length"), 4);
     assert_eq!(page.eval("document.querySelectorAll('.edges .fall').length"), 2);
+}
+
+/// From a time as the page writes it.
+fn milliseconds(text: &str) -> f64 {
+    let (number, unit) = text.rsplit_once(' ').expect("a number and its unit");
+    let unit = match unit {
+        "µs" => 1e-3,
+        "ms" => 1.0,
+        "s" => 1e3,
+        other => panic!("{other} is no unit"),
+    };
+    number.parse::<f64>().expect("a number") * unit
 }
 
 #[test]

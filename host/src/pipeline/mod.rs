@@ -35,6 +35,7 @@ mod start;
 pub mod states;
 pub mod swap;
 pub mod tracker;
+mod waits;
 pub mod worker;
 
 pub use crate::crash;

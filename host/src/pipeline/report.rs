@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
 
+use super::waits::Waits;
 use super::worker::Decided;
 use crate::config::plan::SinkColumn;
 use crate::record::RowOutcome;
@@ -38,6 +39,8 @@ struct Inner {
     /// By stage.
     stages: BTreeMap<String, StageFigures>,
     latest_at: Option<Instant>,
+    /// By sink that is written in the topic's transaction.
+    waits: BTreeMap<usize, Waits>,
 }
 
 impl Report {
@@ -93,6 +96,18 @@ impl Report {
                 change(sink);
             }
         });
+    }
+
+    /// Rows that a sink has written in the topic's transaction, and for how long they waited for it.
+    pub fn saved_with(&self, at: usize, rows: usize, took: Duration) {
+        self.inner().waits.entry(at).or_default().add(rows, took);
+        self.sink(at, |status| status.rows += rows as u64);
+    }
+
+    /// How long the latest of these took.
+    pub fn tell_waits(&self) {
+        let times: Vec<_> = self.inner().waits.iter().map(|(at, waits)| (*at, waits.times())).collect();
+        times.into_iter().for_each(|(at, times)| self.sink(at, |status| status.write_ms = times));
     }
 
     /// What a sink knows of itself.

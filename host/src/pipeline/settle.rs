@@ -45,8 +45,8 @@ struct Settled {
     figures: Figures,
     dead_letters: Vec<DeadLetter>,
     state: StateChanges,
-    /// What is written in the save itself, with the sink's place and the rows, which count once they are saved (invariant 10).
-    joined: Vec<(usize, usize, store::Write)>,
+    /// What is written in the save itself, with the sink's place, the rows, which count once they are saved (invariant 10), and since when.
+    joined: Vec<(usize, usize, Instant, store::Write)>,
     /// Rows to be shown once they are written.
     latest: Vec<Map<String, Value>>,
 }
@@ -62,7 +62,7 @@ struct Waiting {
     state: StateChanges,
     with: Vec<store::Write>,
     /// Sink and rows of what is in `with`.
-    written: Vec<(usize, usize)>,
+    written: Vec<(usize, usize, Instant)>,
     latest: Vec<Map<String, Value>>,
     /// Why the pipeline stops once it is saved.
     fault: Option<String>,
@@ -72,7 +72,7 @@ struct Waiting {
 struct Written {
     ticket: Ticket,
     decided: Decided,
-    joined: Vec<(usize, usize, store::Write)>,
+    joined: Vec<(usize, usize, Instant, store::Write)>,
     latest: Vec<Map<String, Value>>,
 }
 
@@ -84,7 +84,7 @@ struct Begun {
     /// Where what it settles begins; `None`: it settles nothing.
     from: Option<i64>,
     rejected: bool,
-    written: Vec<(usize, usize)>,
+    written: Vec<(usize, usize, Instant)>,
     latest: Vec<Map<String, Value>>,
     fault: Option<String>,
 }
@@ -243,7 +243,7 @@ impl<'a> Settle<'a> {
                 None => Err(bound),
             };
             match joins {
-                Ok(write) => joined.push((at, rows, write)),
+                Ok(write) => joined.push((at, rows, Instant::now(), write)),
                 Err(bound) => external.push((at, sink.clone(), bound)),
             }
         }
@@ -318,9 +318,9 @@ impl<'a> Settle<'a> {
             } else if !settled.latest.is_empty() {
                 waiting.latest = settled.latest;
             }
-            for (at, rows, write) in settled.joined {
+            for (at, rows, since, write) in settled.joined {
                 waiting.with.push(write);
-                waiting.written.push((at, rows));
+                waiting.written.push((at, rows, since));
             }
             let judged = self.deliver.judge(&settled.outcomes);
             waiting.fault = waiting.fault.take().or(judged.err());
@@ -397,8 +397,8 @@ impl<'a> Settle<'a> {
         while self.planned.get(1).is_some_and(|above| above.first <= self.position.next) {
             self.planned.pop_front();
         }
-        for (at, rows) in begun.written {
-            self.deliver.report.sink(at, |status| status.rows += rows as u64);
+        for (at, rows, since) in begun.written {
+            self.deliver.report.saved_with(at, rows, since.elapsed());
         }
         self.deliver.report.saved(self.number, &self.position);
         self.deliver.report.counted();

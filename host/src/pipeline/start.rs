@@ -393,6 +393,7 @@ async fn look(deliver: Arc<Deliver>, store: Store) {
                 report.sink_figures(at, figures);
             }
         }
+        report.tell_waits();
         let alarms = store.health().alarms();
         report.alarm("store", (!alarms.is_empty()).then(|| alarms.join("; ")));
         tokio::time::sleep(LOOK_EVERY).await;

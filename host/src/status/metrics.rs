@@ -67,7 +67,7 @@ pub const METRICS: &[Metric] = &[
     gauge(
         "tidemill_sink_row_seconds",
         &["sink", "quantile"],
-        "How long the latest 4,096 rows took, seconds; of sinks that write row by row",
+        "How long the latest rows took, seconds: until the answer where a sink writes row by row, until the save where in the topic's transaction",
     ),
     gauge("tidemill_sink_unanswered_rows", &["sink"], "Rows that wait for the server's answer; of sinks that write row by row"),
     gauge("tidemill_sink_breaker_open", &["sink"], "1 while one row at a time is tried, since none was taken"),

@@ -163,7 +163,8 @@ pub struct SinkStatus {
     pub in_flight: u64,
     /// How long the last write took, ms; 0 where none was timed, as for rows in the topic's own transaction.
     pub last_write_ms: f64,
-    /// How long the latest rows took, where the sink writes row by row.
+    /// How long the latest rows took: until the server's answer where the sink writes row by row, until the save where they are in the
+    /// topic's transaction.
     pub write_ms: Option<WriteTimes>,
     /// Rows that wait for the server's answer now, where the sink writes row by row.
     pub unanswered: Option<u64>,
