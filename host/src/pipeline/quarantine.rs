@@ -25,7 +25,7 @@ pub(super) struct Quarantine {
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
 enum Kept {
-    Stage(GenerationStage),
+    Stage(Box<GenerationStage>),
     Chain(Vec<GenerationStage>),
 }
 
@@ -38,7 +38,7 @@ impl Quarantine {
         let mut quarantine = Quarantine::default();
         for text in swaps::quarantined(store).await? {
             match serde_json::from_str(&text) {
-                Ok(Kept::Stage(stage)) => quarantine.stages.push(stage),
+                Ok(Kept::Stage(stage)) => quarantine.stages.push(*stage),
                 Ok(Kept::Chain(chain)) => quarantine.chains.push(chain),
                 Err(error) => return Err(store::Error::Sqlite(format!("read the quarantine: {error}")).into()),
             }
@@ -47,7 +47,7 @@ impl Quarantine {
     }
 
     pub async fn keep(&self, store: &Store) -> Result<(), store::Error> {
-        let stages = self.stages.iter().cloned().map(Kept::Stage);
+        let stages = self.stages.iter().cloned().map(|stage| Kept::Stage(Box::new(stage)));
         let all = stages.chain(self.chains.iter().cloned().map(Kept::Chain));
         let text = |kept| serde_json::to_string(&kept).expect("a stage has text keys and plain values");
         swaps::quarantine(store, all.map(text).collect()).await
