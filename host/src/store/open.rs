@@ -18,7 +18,7 @@ const SCHEMA: &str = include_str!("schema.sql");
 
 const PAGE_BYTES: u32 = 4096;
 /// Pages that the writer keeps in memory. Part of the host's 150 MB.
-const WRITER_CACHE_KIB: u32 = 24 * 1024;
+const WRITER_CACHE_KIB: u32 = 16 * 1024;
 const READER_CACHE_KIB: u32 = 2 * 1024;
 /// Statements of log, saves and tables that stay prepared.
 const STATEMENTS_CACHED: usize = 128;

@@ -292,7 +292,7 @@ pub struct Window {
 
 impl Default for Window {
     fn default() -> Window {
-        Window { batch_records_max: 6_000, batch_bytes_max: 6 << 20, batches_ahead: 2, linger: Duration::ZERO }
+        Window { batch_records_max: 3_000, batch_bytes_max: 4 << 20, batches_ahead: 2, linger: Duration::ZERO }
     }
 }
 
