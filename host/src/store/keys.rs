@@ -223,12 +223,10 @@ impl Filter {
         let mut rows = select.query(params![self.scanned, keys])?;
         let mut scanned = 0;
         while let Some(row) = rows.next()? {
-            // The last key of the slice before is the first of this one.
-            self.scanned.clear();
-            self.scanned.extend_from_slice(row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?);
-            let key = std::mem::take(&mut self.scanned);
-            self.add(&key);
-            self.scanned = key;
+            let key = row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?;
+            self.add(key);
+            // The next slice begins with the last key of this one.
+            key.clone_into(&mut self.scanned);
             scanned += 1;
         }
         self.complete = scanned < keys;
