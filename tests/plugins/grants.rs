@@ -131,7 +131,7 @@ fn other_origins_are_not_asked() {
     let server = Server::saying(ok("hello"));
     let port = server.address.port();
     let other = || granting(http("https://api.example.com"));
-    refused(Grants::default(), "get", &server.url("/"), "waits for something");
+    refused(Grants::default(), "get", &server.url("/"), "HttpRequestDenied");
     refused(other(), "get", &server.url("/"), "HttpRequestDenied");
     // Another scheme, another port, another name of the same machine, a user in front of it.
     refused(granting(server.grant()), "get", &format!("https://127.0.0.1:{port}/"), "HttpRequestDenied");

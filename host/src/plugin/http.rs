@@ -18,8 +18,13 @@ use reqwest::header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue};
 use secrecy::ExposeSecret;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use url::Url;
-use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
+use wasmtime::StoreContextMut;
+use wasmtime::component::Linker;
+use wasmtime_wasi_http::p2::bindings::http::outgoing_handler::{ErrorCode, Host as _};
+use wasmtime_wasi_http::p2::{HttpError, add_only_http_to_linker_sync};
+use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks, WasiHttpView};
 
+use super::sandbox::Ctx;
 use crate::config::plan::HttpGrant;
 
 /// Requests of a stage that are under way or whose response is still held.
@@ -152,6 +157,12 @@ pub(super) struct Hooks {
     pub open: bool,
 }
 
+impl Hooks {
+    fn may_send(&self) -> bool {
+        self.open && self.outbound.is_some()
+    }
+}
+
 type Sent = Result<(http::Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>), Error>;
 
 impl WasiHttpHooks for Hooks {
@@ -161,12 +172,29 @@ impl WasiHttpHooks for Hooks {
         _options: Option<RequestOptions>,
         _sent: Box<dyn Future<Output = Result<(), Error>> + Send>,
     ) -> Box<dyn Future<Output = Sent> + Send> {
-        let outbound = self.outbound.clone().filter(|_| self.open);
+        let outbound = self.outbound.clone();
         Box::new(async move {
             let answer = outbound.ok_or(Error::HttpRequestDenied)?.send(request).await?;
             Ok((answer, Box::new(async { Ok(()) }) as _))
         })
     }
+}
+
+const HANDLER: &str = "wasi:http/outgoing-handler@0.2.12";
+
+pub(super) fn add_to_linker(linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
+    add_only_http_to_linker_sync(linker)?;
+    linker.allow_shadowing(true);
+    linker.instance(HANDLER)?.func_wrap("handle", |mut store: StoreContextMut<'_, Ctx>, (request, options)| {
+        // Denied at once, not by a task later: a guest that may wait for nothing would race with it.
+        let handled = match store.data().hooks.may_send() {
+            true => store.data_mut().http().handle(request, options).map_err(HttpError::downcast),
+            false => Err(Ok(ErrorCode::HttpRequestDenied)),
+        };
+        Ok((handled.map_or_else(|error| error.map(Err), |response| Ok(Ok(response)))?,))
+    })?;
+    linker.allow_shadowing(false);
+    Ok(())
 }
 
 struct System;

@@ -12,12 +12,11 @@ use wasmtime::component::{Linker, ResourceTable};
 use wasmtime::{ResourceLimiter, StoreContextMut};
 use wasmtime_wasi::p2::add_to_linker_sync;
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
-use wasmtime_wasi_http::p2::add_only_http_to_linker_sync;
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::InstanceConfig;
 use super::bindings::v0_1::{CONFIG, ConfigError, LOGGING, LOOKUP, LogLevel, STATE, StateEntry};
-use super::http::Hooks;
+use super::http::{self, Hooks};
 use super::log::{Log, Stdio};
 use super::state::StageState;
 use super::wasi_io::{self, CoarseClock, Io};
@@ -215,7 +214,7 @@ impl ResourceLimiter for Used {
 pub(super) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Ctx>> {
     let mut linker = Linker::new(engine);
     add_to_linker_sync(&mut linker)?;
-    add_only_http_to_linker_sync(&mut linker)?;
+    http::add_to_linker(&mut linker)?;
     wasi_io::add_to_linker(&mut linker)?;
 
     let mut config = linker.instance(CONFIG)?;
