@@ -12,8 +12,6 @@ use crate::store::Signal;
 pub(super) struct Assignment {
     /// The consumer ends; nothing is saved any more.
     pub(super) closed: AtomicBool,
-    /// The topic was deleted and made again, which the reading thread has to tell.
-    pub(super) replaced: AtomicBool,
     pub(super) signal: Arc<Signal>,
     held: Mutex<Holding>,
     client: Mutex<Weak<BaseConsumer<Context>>>,
@@ -36,7 +34,6 @@ impl Assignment {
     pub(super) fn new() -> Assignment {
         Assignment {
             closed: AtomicBool::new(false),
-            replaced: AtomicBool::new(false),
             signal: Arc::new(Signal::default()),
             held: Mutex::default(),
             client: Mutex::default(),
@@ -49,13 +46,6 @@ impl Assignment {
 
     pub(super) fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
-        self.signal.raise();
-    }
-
-    /// No partition is held any more; the reading thread tells each.
-    pub(super) fn replaced(&self) {
-        self.holding().partitions.clear();
-        self.replaced.store(true, Ordering::SeqCst);
         self.signal.raise();
     }
 

@@ -14,6 +14,7 @@ const CAPACITY_BYTES_MIN: usize = 16 << 10;
 
 pub(super) struct Lane {
     partition: u32,
+    topic_id: Option<String>,
     /// `None`: it stands still, because the topic no longer holds what comes next.
     queue: Option<Queue<Context>>,
     next: i64,
@@ -35,8 +36,13 @@ pub(super) struct Looked {
 }
 
 impl Lane {
-    pub(super) fn new(partition: u32, next: i64, queue: Option<Queue<Context>>) -> Lane {
-        Lane { partition, queue, next, in_flight: VecDeque::new(), rows: 0, bytes: 0 }
+    pub(super) fn new(partition: u32, next: i64, topic_id: Option<String>, queue: Option<Queue<Context>>) -> Lane {
+        Lane { partition, topic_id, queue, next, in_flight: VecDeque::new(), rows: 0, bytes: 0 }
+    }
+
+    /// Of the topic that it was begun on.
+    pub(super) fn topic_id(&self) -> Option<&str> {
+        self.topic_id.as_deref()
     }
 
     /// The next offset to read; `None`: it stands still.

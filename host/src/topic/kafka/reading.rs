@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -22,7 +22,7 @@ use super::consumer::Handed;
 use super::lane::{Lane, Looked};
 use super::queue::Queue;
 use super::saver::Request;
-use super::take_over::{self, Start};
+use super::take_over::{self, Start, is_another};
 use super::{Inner, fatal};
 use crate::crash;
 use crate::kafka;
@@ -31,6 +31,8 @@ use crate::topic::{Error, Event, Window};
 
 /// The group's life does not depend on it, but the client's log and errors are looked at so often.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// The cluster is asked so often whether the topic is still the one that was begun on.
+const ASK_ID_EVERY: Duration = Duration::from_secs(1);
 /// Between two attempts at what the cluster refuses.
 const PAUSE: Duration = Duration::from_secs(1);
 /// A partition that is taken away is given back at the latest after so long: what is in flight is delivered again, harmlessly.
@@ -84,6 +86,8 @@ enum Done {
     /// No answer yet; it is tried again meanwhile.
     Waiting(Error),
     GivenBack(Vec<u32>),
+    /// The topic's id, where the cluster tells one, and how many take-overs had begun when it was asked for.
+    Asked(Option<String>, u64),
 }
 
 type DoneSender = std::sync::mpsc::Sender<(u64, Done)>;
@@ -101,6 +105,9 @@ pub(super) struct Reading {
     serial: u64,
     /// The rebalance that the client waits for an answer to.
     unanswered: Option<Change>,
+    take_overs: u64,
+    /// When the topic's id is asked for again; `None`: it is being asked for.
+    asks_id_at: Option<Instant>,
 }
 
 /// Why the client is used no longer.
@@ -133,6 +140,8 @@ impl Reading {
             lanes: BTreeMap::new(),
             serial: 0,
             unanswered: None,
+            take_overs: 0,
+            asks_id_at: None,
         })
     }
 
@@ -174,11 +183,15 @@ impl Reading {
     }
 
     fn serve(&mut self, client: &Client) -> Over {
+        self.asks_id_at = Some(Instant::now() + ASK_ID_EVERY);
         loop {
             if self.assignment.is_closed() {
                 return Over::Closed;
             }
             let seen = self.assignment.signal.count();
+            if self.asks_id_at.is_some_and(|at| at <= Instant::now()) {
+                self.ask_id();
+            }
             if let Err(over) = self.poll(client) {
                 return over;
             }
@@ -188,9 +201,6 @@ impl Reading {
                 {
                     return over;
                 }
-            }
-            if self.assignment.replaced.swap(false, Ordering::SeqCst) {
-                self.stand_still();
             }
             let mut found = false;
             for number in self.lanes.keys().copied().collect::<Vec<_>>() {
@@ -272,6 +282,20 @@ impl Reading {
         }
     }
 
+    /// Asks beside this thread which topic has the name now.
+    fn ask_id(&mut self) {
+        let (inner, assignment, done) = (self.inner.clone(), self.assignment.clone(), self.done.0.clone());
+        let (serial, take_overs) = (self.serial, self.take_overs);
+        let ask = move || {
+            // Whoever cannot be asked now is asked again.
+            let id = inner.lookups.topic_id().unwrap_or_default();
+            let _ = done.send((serial, Done::Asked(id, take_overs)));
+            assignment.signal.raise();
+        };
+        let started = std::thread::Builder::new().name("kafka-topic-id".to_owned()).spawn(ask);
+        self.asks_id_at = started.is_err().then(|| Instant::now() + ASK_ID_EVERY);
+    }
+
     /// Stops handing out at once, and waits beside this thread until what is in flight is settled or given up.
     fn give_back(&mut self, partitions: Vec<u32>, lost: bool) {
         let mut released = Vec::new();
@@ -322,6 +346,14 @@ impl Reading {
                 self.go_on(client)
             }
             Done::TakenOver(starts) => self.begin(client, starts),
+            Done::Asked(id, take_overs) => {
+                self.asks_id_at = Some(Instant::now() + ASK_ID_EVERY);
+                // What was taken over since may have seen a newer topic than this answer did.
+                if take_overs == self.take_overs {
+                    self.stand_still_unless(id.as_deref());
+                }
+                Ok(())
+            }
         }
     }
 
@@ -353,6 +385,7 @@ impl Reading {
 
     fn begin(&mut self, client: &Client, starts: Vec<Start>) -> Result<(), Over> {
         self.unanswered = None;
+        self.take_overs += 1;
         let topic = &self.inner.names.topic;
         let mut list = TopicPartitionList::new();
         let mut begun = Vec::new();
@@ -373,7 +406,7 @@ impl Reading {
         for (start, queue) in begun {
             let partition = start.partition;
             let queue = queue.filter(|_| start.gone.is_none());
-            let lane = Lane::new(partition, start.next, queue);
+            let lane = Lane::new(partition, start.next, start.topic_id.clone(), queue);
             self.lanes.insert(partition, lane);
             if let Some(error) = start.gone {
                 self.tell(Err(error), None);
@@ -389,11 +422,16 @@ impl Reading {
         Ok(())
     }
 
-    /// The topic is another one: what comes next is not in it.
-    fn stand_still(&mut self) {
-        let stopped = self.lanes.iter_mut().filter_map(|(partition, lane)| Some((*partition, lane.stop()?)));
-        for (partition, wanted) in stopped.collect::<Vec<_>>() {
-            self.tell(Err(Error::Replaced { partition, wanted }), None);
+    /// An offset of one topic says nothing about another of the same name. What was read of it since the last look was saved as the old
+    /// one's, with its id, so that no host goes on from there.
+    fn stand_still_unless(&mut self, id: Option<&str>) {
+        let of_another = self.lanes.iter_mut().filter(|(_, lane)| is_another(lane.topic_id(), id));
+        let stopped: Vec<(u32, Option<i64>)> = of_another.map(|(partition, lane)| (*partition, lane.stop())).collect();
+        for (partition, stopped) in stopped {
+            self.assignment.give_back(partition);
+            if let Some(wanted) = stopped {
+                self.tell(Err(Error::Replaced { partition, wanted }), None);
+            }
         }
     }
 

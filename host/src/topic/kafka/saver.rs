@@ -12,7 +12,6 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::assignment::Assignment;
 use super::names::{self, POSITION, Side};
-use super::take_over::is_another;
 use super::transaction::{Failed, Record, Transactional};
 use super::view::Held;
 use super::{Inner, letters};
@@ -185,13 +184,6 @@ impl Writing {
                 Error::Fenced => Failed::Fenced,
                 other => Failed::Broken(other.to_string()),
             })?);
-        }
-        // An offset of one topic says nothing about another of the same name.
-        let topic_id = self.inner.lookups.topic_id().map_err(|error| Failed::Aborted(error.to_string()))?;
-        let begun_on = |saving: &Saving| self.topic_ids.get(&saving.partition).and_then(Option::as_deref);
-        if saves.iter().any(|saving| is_another(begun_on(saving), topic_id.as_deref())) {
-            self.assignment.replaced();
-            return Err(Failed::Fenced);
         }
         let Some(producer) = &self.producer else { return Err(Failed::Broken("no producer".to_owned())) };
         // It left the group: the partitions are about to be taken away.
