@@ -374,7 +374,7 @@ async fn a_batch_that_trips_the_breaker_is_written_by_the_generation_that_takes_
     running.settled(100).await;
     let rule = BreakerRule { rejects: Some(StopWhen { percent: 10.0, of: 10 }), times_slower: 10.0 };
     running.deliver.breaker.watch(2, rule);
-    let mut trips = running.deliver.breaker.trips();
+    let mut trips = running.deliver.breaker.verdicts();
     running.swap(2).await;
     running.give(batch(&[(100, "a"), (101, "reject")]));
     running.settled(102).await;
@@ -382,7 +382,7 @@ async fn a_batch_that_trips_the_breaker_is_written_by_the_generation_that_takes_
     running.give(batch(&[(102, "reject"), (103, "reject"), (104, "c")]));
     let trip = tokio::time::timeout(std::time::Duration::from_secs(10), trips.wait_for(Option::is_some)).await;
     let trip = trip.expect("it trips").unwrap().clone().unwrap();
-    assert!(trip.generation == 2 && trip.reason.starts_with("it rejected 3 of 5 records"), "{trip:?}");
+    assert!(trip.generation == 2 && trip.stopped.as_ref().unwrap().starts_with("it rejected 3 of 5 records"), "{trip:?}");
     assert_eq!(world.saved().next, 102, "what tripped it is not written");
     running.deliver.breaker.trust();
     assert_eq!(running.swap(3).await.first, 102);

@@ -1,12 +1,13 @@
 //! Code that is judged by what it does: beside the stream, by a person, by the breaker; and the way back.
 
 use std::fs;
+use std::io::Write;
 
 use serde_json::Value;
 
 use super::scene::Live;
 use crate::support::guests;
-use crate::support::host::get;
+use crate::support::host::{Host, get};
 use crate::support::jobs;
 use crate::support::wait_for;
 
@@ -153,6 +154,55 @@ fn what_was_taken_back_stays_away_over_a_restart_though_its_file_lies_there() {
     live.restart(&["--watch"]);
     live.serves("next");
     live.finish();
+}
+
+/// Bad code comes into force before a record shows that it is bad, then this happens, and then the records come.
+fn watched_on(happens: impl FnOnce(&mut Live)) {
+    const GOOD: usize = 1_000;
+    let what = |number: usize| if number < GOOD { "keep" } else { "fix" };
+    let line = |number| format!(r#"{{"number":{number},"name":"job-{number}","do":"{}"}}"#, what(number)).into_bytes();
+    let mut scene = jobs::Scene::new(TABLE, (0..3 * GOOD).map(line).collect());
+    let source = scene.dir.path().join("jobs.ndjson");
+    let (known, later) = scene.lines.split_at(GOOD);
+    fs::write(&source, [&known.join(&b'\n')[..], b"\n"].concat()).unwrap();
+    let later = later.join(&b'\n');
+    scene.swap("good");
+    let mut live = Live::of(scene);
+    wait_for("what there is to be settled", || (live.settled() == GOOD as u64).then_some(()));
+    let bad = live.scene.marks.component("0000");
+    live.save(&bad);
+    live.receipt("applied", 0);
+    let generation = live.generation();
+    happens(&mut live);
+    assert_eq!(live.generation(), generation, "it goes on with what it had");
+    fs::OpenOptions::new().append(true).open(&source).unwrap().write_all(&later).unwrap();
+    let back = live.receipt("rolled-back", 0);
+    assert!(back["who"] == "breaker" && back["from-generation"] == generation, "{back}");
+    let reason = back["reason"].as_str().unwrap_or_default();
+    assert!(reason.contains(&format!("the code before 0 of {GOOD}; as in: job 1")), "{reason}");
+    live.serves("good");
+    wait_for("it to be told", || (live.status()["stages"][0]["candidate"]["state"] == "quarantined").then_some(()));
+    live.restart(&["--watch"]);
+    live.serves("good");
+    live.finish();
+}
+
+#[test]
+fn a_swap_that_was_watched_when_the_host_was_killed_is_watched_on_by_the_next_one() {
+    watched_on(|live| {
+        live.host.signal(rustix::process::Signal::KILL);
+        assert!(Host::was_killed(live.host.wait()));
+        live.host = live.scene.pipeline.start("run", &["--watch"]);
+        live.address = live.host.ready(&live.scene.store_dir());
+    });
+}
+
+#[test]
+fn a_swap_is_watched_on_where_the_source_changes_meanwhile() {
+    watched_on(|live| {
+        live.edit("records-per-poll = 60", "records-per-poll = 59");
+        live.receipt("restarted", 0);
+    });
 }
 
 /// Rejects what comes after a stage that leaves a mark, and nothing where it stands before it.

@@ -341,7 +341,7 @@ pub enum SwapMode {
 }
 
 /// When a swap is taken back.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BreakerRule {
     /// A larger share of the last records is rejected than the code before rejected; `None` never.
     pub rejects: Option<StopWhen>,
@@ -481,7 +481,7 @@ pub struct DeadLettersPlan {
     pub stop_when: Option<StopWhen>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StopWhen {
     pub percent: f64,
     pub of: u32,

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use super::worker::Decided;
@@ -24,14 +25,15 @@ const USUAL_RECORDS: u64 = 10_000;
 #[derive(Default)]
 pub struct Breaker {
     state: Mutex<State>,
-    tripped: watch::Sender<Option<Trip>>,
+    verdict: watch::Sender<Option<Verdict>>,
 }
 
-/// Which generation was stopped, and why.
+/// How the watch over a generation ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Trip {
+pub struct Verdict {
     pub generation: u64,
-    pub reason: String,
+    /// Why it was stopped; `None`: it is good.
+    pub stopped: Option<String>,
 }
 
 #[derive(Default)]
@@ -40,8 +42,9 @@ struct State {
     watched: Option<Watched>,
 }
 
-#[derive(Clone, Copy, Default)]
-struct Tally {
+/// What became of records, and how long they took.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Tally {
     records: u64,
     rejected: u64,
     took: Duration,
@@ -77,9 +80,19 @@ fn is_rejected(outcome: &RowOutcome) -> bool {
 impl Breaker {
     /// Watches a generation from now on, in place of any other.
     pub fn watch(&self, generation: u64, rule: BreakerRule) {
-        let (tally, last) = (Tally::default(), VecDeque::new());
-        self.state().watched =
-            Some(Watched { generation, rule, since: Instant::now(), tally, last, rejected: 0, tripped: false });
+        self.state().watch(generation, rule);
+    }
+
+    /// Watches a generation from now on, and compares it with what another process saw.
+    pub(super) fn resume(&self, generation: u64, rule: BreakerRule, usual: Tally) {
+        let mut state = self.state();
+        state.usual = usual;
+        state.watch(generation, rule);
+    }
+
+    /// What the next generation would be compared with.
+    pub(super) fn usual(&self) -> Tally {
+        self.state().usual
     }
 
     /// Watches nothing: what is present was good before.
@@ -92,9 +105,9 @@ impl Breaker {
         self.state().watched.as_ref().is_none_or(|watched| watched.generation != generation)
     }
 
-    /// Changes when a generation was stopped.
-    pub fn trips(&self) -> watch::Receiver<Option<Trip>> {
-        self.tripped.subscribe()
+    /// Changes when a watch has ended.
+    pub fn verdicts(&self) -> watch::Receiver<Option<Verdict>> {
+        self.verdict.subscribe()
     }
 
     /// Takes what became of a batch. True: its generation is stopped, and the batch is not to be written.
@@ -114,14 +127,13 @@ impl Breaker {
         watched.tally.add(decided);
         if let Some(reason) = watched.rejects_more(usual, decided).or_else(|| watched.takes_longer(usual)) {
             watched.tripped = true;
-            let trip = Trip { generation: watched.generation, reason };
-            drop(state);
-            self.tripped.send_replace(Some(trip));
+            self.verdict.send_replace(Some(Verdict { generation: watched.generation, stopped: Some(reason) }));
             return true;
         }
         let judged_on = watched.rule.rejects.map_or(0, |rejects| u64::from(rejects.of));
         if watched.since.elapsed() >= WATCHED_MIN && watched.tally.records >= WATCHED_TIMES * judged_on {
             *usual = watched.tally;
+            self.verdict.send_replace(Some(Verdict { generation: watched.generation, stopped: None }));
             state.watched = None;
         }
         false
@@ -129,6 +141,13 @@ impl Breaker {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn watch(&mut self, generation: u64, rule: BreakerRule) {
+        let (tally, last) = (Tally::default(), VecDeque::new());
+        self.watched = Some(Watched { generation, rule, since: Instant::now(), tally, last, rejected: 0, tripped: false });
     }
 }
 

@@ -36,6 +36,7 @@ pub mod states;
 pub mod swap;
 pub mod tracker;
 mod waits;
+mod watched;
 pub mod worker;
 
 pub use crate::crash;

@@ -7,6 +7,7 @@ use super::prepare::{Prepared, PreparedStage, fit, recall_stage};
 use super::start::StartError;
 use crate::config::Loaded;
 use crate::config::diagnostic::Diagnostic;
+use crate::plugin::Engine;
 use crate::store::{self, Store, components, swaps};
 use crate::topic::{GenerationContent, GenerationStage, Topic};
 
@@ -94,7 +95,7 @@ pub(super) async fn keep_out(mut prepared: Prepared, topic: &dyn Topic, store: &
         // As the newest generation had it that did not have what is held.
         let mut others = known.iter().flat_map(|content| &content.stages).filter(|other| other.name == name);
         let before = match others.find(|other| !held.stages.contains(other)) {
-            Some(good) => recall(good, &loaded, &prepared, store).await?,
+            Some(good) => recall(good, &loaded, &prepared.stages, &prepared.engine, store).await?,
             None => Err("no generation had another".to_owned()),
         };
         match before {
@@ -110,7 +111,7 @@ pub(super) async fn keep_out(mut prepared: Prepared, topic: &dyn Topic, store: &
             !held.holds(&content.stages) && !content.stages.iter().any(|stage| held.stages.contains(stage))
         };
         let before = match known.iter().find(is_good) {
-            Some(good) => recall_chain(&good.stages, &mut loaded, &prepared, store).await?,
+            Some(good) => recall_chain(&good.stages, &mut loaded, &prepared.stages, &prepared.engine, store).await?,
             None => Err("no generation had another".to_owned()),
         };
         match before {
@@ -134,16 +135,17 @@ pub(super) async fn keep_out(mut prepared: Prepared, topic: &dyn Topic, store: &
 }
 
 /// All stages of a generation, in its order; of the file only they are left.
-async fn recall_chain(
+pub(super) async fn recall_chain(
     good: &[GenerationStage],
     loaded: &mut Loaded,
-    prepared: &Prepared,
+    present: &[PreparedStage],
+    engine: &Engine,
     store: &Store,
 ) -> Result<Result<Vec<PreparedStage>, String>, StartError> {
     let mut stages = Vec::with_capacity(good.len());
     let mut plans = Vec::with_capacity(good.len());
     for kept in good {
-        match recall(kept, loaded, prepared, store).await? {
+        match recall(kept, loaded, present, engine, store).await? {
             Ok(stage) => stages.push(stage),
             Err(why) => return Ok(Err(format!("stage `{}`: {why}", kept.name))),
         }
@@ -157,10 +159,11 @@ async fn recall_chain(
 async fn recall(
     good: &GenerationStage,
     loaded: &Loaded,
-    prepared: &Prepared,
+    present: &[PreparedStage],
+    engine: &Engine,
     store: &Store,
 ) -> Result<Result<PreparedStage, String>, StartError> {
-    let Some(there) = prepared.stages.iter().find(|stage| stage.name() == good.name) else {
+    let Some(there) = present.iter().find(|stage| stage.name() == good.name) else {
         return Ok(Err("it is not in the pipeline file".to_owned()));
     };
     if there.kept() == *good {
@@ -169,7 +172,7 @@ async fn recall(
     let Some(bytes) = components::load(store, &good.digest).await? else {
         return Ok(Err(format!("the store has {} no more", good.digest)));
     };
-    let (loaded, good, path, engine) = (loaded.clone(), good.clone(), there.path.clone(), prepared.engine.clone());
+    let (loaded, good, path, engine) = (loaded.clone(), good.clone(), there.path.clone(), engine.clone());
     let started = tokio::task::spawn_blocking(move || recall_stage(&loaded, good, bytes, path, &engine)).await;
     Ok(started.unwrap_or_else(|error| Err(error.to_string())))
 }

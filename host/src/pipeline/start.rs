@@ -26,6 +26,7 @@ use super::recent::Recent;
 use super::reload::{self, Live, Reloader, Restart};
 use super::report::Report;
 use super::shadow::Beside;
+use super::watched;
 use super::worker::Workers;
 use crate::sink::{self, Sink};
 use crate::source;
@@ -173,7 +174,9 @@ pub async fn start(prepared: Prepared, store: Store, reporter: Reporter, options
         let (sender, orders) = mpsc::channel(reload::ORDERS_MAX);
         shared.take_orders(sender);
         let held = Quarantine::read(&shared.store).await?;
-        let reloader = Reloader::new(shared.clone(), live, engine, options.clone(), present, held, restarts);
+        let good = watched::resume(&shared, &present, &engine).await?;
+        let mut reloader = Reloader::new(shared.clone(), live, engine, options.clone(), present, held, restarts);
+        reloader.good = good.unwrap_or(reloader.good);
         tokio::spawn(reloader.run(orders));
     }
     let legs = supervise(shared.clone(), assembled, next, options);

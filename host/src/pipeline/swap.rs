@@ -13,9 +13,11 @@ use super::code::Code;
 use super::crash;
 use super::deliver::Deliver;
 use super::generation::{Generation, Joined};
+use super::watched::{self, Watched};
 use crate::config::plan::BreakerRule;
 use crate::record::Batch;
 use crate::store::{Store, components};
+use crate::topic::GenerationStage;
 use crate::transform::{Chain, Error};
 
 /// A partition that is held up takes the swap up later; the receipt does not wait for it.
@@ -51,13 +53,14 @@ pub enum Trust {
     Watched(BreakerRule),
 }
 
-/// Puts code into force. `components` are the bytes of those that may be new, by digest.
+/// Puts code into force. `components` are the bytes of those that may be new, by digest; `good` goes in its place if it is stopped.
 pub async fn swap(
     deliver: &Deliver,
     store: &Store,
     code: Code,
     components: &[(String, Vec<u8>)],
     trust: Trust,
+    good: Vec<GenerationStage>,
 ) -> Result<Swapped, Failed> {
     let (code, chains, probed) = start(deliver, code).await.map_err(Failed::Code)?;
     let unkept = |error: &dyn std::fmt::Display| Failed::Store(error.to_string());
@@ -72,8 +75,15 @@ pub async fn swap(
         components::keep(store, digest, bytes).await.map_err(|error| unkept(&error))?;
     }
     match trust {
-        Trust::Earned => deliver.breaker.trust(),
-        Trust::Watched(rule) => deliver.breaker.watch(number, rule),
+        Trust::Earned => {
+            watched::forget(store).await.map_err(|error| unkept(&error))?;
+            deliver.breaker.trust();
+        }
+        Trust::Watched(rule) => {
+            let watched = Watched { generation: number, good, rule, usual: deliver.breaker.usual() };
+            watched.keep(store).await.map_err(|error| unkept(&error))?;
+            deliver.breaker.watch(number, rule);
+        }
     }
     let generation = deliver.generations.apply(Generation::with_chains(number, code, chains)).await;
     crash::point("after-swap");

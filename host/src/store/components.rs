@@ -20,7 +20,7 @@ pub async fn load(store: &Store, digest: &str) -> Result<Option<Vec<u8>>, Error>
 }
 
 /// Removes every generation but the newest that decided no record which its topic still holds, and that no replay needs, and the components
-/// that none names.
+/// that none names and a watched one need not be replaced by.
 pub(super) fn forget_unused(connection: &Connection, topic: i64) -> Result<(), Error> {
     // A boundary that retention has passed is removed with the chunks, so what is listed is needed.
     let generations = "DELETE FROM generations WHERE topic = ?1
@@ -32,7 +32,8 @@ pub(super) fn forget_unused(connection: &Connection, topic: i64) -> Result<(), E
             AND (resolution ->> '$.how' = 'replaying' OR receipts.\"offset\" >= partitions.first))";
     if connection.prepare_cached(generations)?.execute([topic])? > 0 {
         let components = "DELETE FROM components WHERE digest NOT IN
-            (SELECT stage.value ->> '$.digest' FROM generations, json_each(generations.content, '$.stages') AS stage)";
+            (SELECT stage.value ->> '$.digest' FROM generations, json_each(generations.content, '$.stages') AS stage)
+            AND digest NOT IN (SELECT stage.value ->> '$.digest' FROM watched, json_each(watched.watch, '$.good') AS stage)";
         connection.execute(components, [])?;
     }
     Ok(())

@@ -124,6 +124,11 @@ CREATE TABLE quarantine (
     stage           TEXT NOT NULL
 );
 
+-- The generation that the breaker watches, none or one: JSON, see pipeline/watched.rs.
+CREATE TABLE watched (
+    watch           TEXT NOT NULL
+);
+
 -- Result tables: the view's name, and all columns that the stored table has (JSON), see sink/embedded/table.rs.
 CREATE TABLE tables (
     name            TEXT PRIMARY KEY,

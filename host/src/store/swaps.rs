@@ -1,6 +1,6 @@
-//! Receipts of swaps, the last thousands of them; and what a swap must not bring back.
+//! Receipts of swaps, the last thousands of them; what a swap must not bring back; and the swap that is watched.
 
-use rusqlite::params;
+use rusqlite::{OptionalExtension, params};
 
 use super::{Error, Store, log};
 use crate::status::swap::Receipt;
@@ -51,4 +51,19 @@ pub async fn quarantined(store: &Store) -> Result<Vec<String>, Error> {
         Ok(statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?)
     };
     store.read(read).await
+}
+
+/// Replaces what is kept of the breaker's watch: JSON.
+pub async fn watch(store: &Store, watch: Option<String>) -> Result<(), Error> {
+    let write = move |connection: &rusqlite::Connection| {
+        connection.prepare_cached("DELETE FROM watched")?.execute([])?;
+        watch.iter().try_for_each(|watch| connection.execute("INSERT INTO watched (watch) VALUES (?1)", [watch]).map(drop))?;
+        Ok(())
+    };
+    store.write_returning(write).await
+}
+
+pub async fn watched(store: &Store) -> Result<Option<String>, Error> {
+    let select = "SELECT watch FROM watched";
+    store.read(move |connection| Ok(connection.query_row(select, [], |row| row.get(0)).optional()?)).await
 }

@@ -8,7 +8,7 @@ use super::receipt::{Attempt, millis};
 use super::{Pending, Reloader, Restart};
 use crate::config::Loaded;
 use crate::config::diagnostic::Diagnostic;
-use crate::config::plan::{BreakerRule, StagePlan, StopWhen, SwapMode};
+use crate::config::plan::{BreakerRule, Pipeline, StagePlan, StopWhen, SwapMode};
 use crate::pipeline::candidate::{Candidate, Findings, Found, Present, Search, changes};
 use crate::pipeline::prepare::{Prepared, PreparedStage, fit};
 use crate::pipeline::quarantine::chain;
@@ -207,7 +207,8 @@ impl Reloader {
         let is_new = |stage: &&PreparedStage| changes.iter().any(|change| change.stage == stage.name());
         let new = candidate.present.stages.iter().filter(is_new);
         let components: Vec<_> = new.map(|stage| (stage.stage.plugin.digest.clone(), stage.bytes.to_vec())).collect();
-        let swapped = match swap::swap(&deliver, &self.shared.store, candidate.code, &components, trust).await {
+        let good = chain(if is_good { &self.present.stages } else { &self.good.stages });
+        let swapped = match swap::swap(&deliver, &self.shared.store, candidate.code, &components, trust, good).await {
             Ok(swapped) => swapped,
             Err(Failed::Same(_)) => {
                 self.present = candidate.present;
@@ -284,7 +285,17 @@ impl Reloader {
         if self.restarts.send(Restart { assembled, started }).await.is_err() || starting.await.is_err() {
             return self.refuse(attempt, changes, "the pipeline ends".to_owned(), &[]).await;
         }
-        (self.good, self.present) = (present.clone(), present);
+        if self.number() == before {
+            // What is watched is watched on.
+            let stages = std::mem::take(&mut self.good.plan.stages);
+            self.good.plan = Pipeline { stages, ..present.plan.clone() };
+            self.good.places = present.places.clone();
+        } else {
+            self.shared.breaker.trust();
+            self.watch_ended().await;
+            self.good = present.clone();
+        }
+        self.present = present;
         (self.pending, self.refused) = (None, None);
         self.watch_files(None);
         let receipt =

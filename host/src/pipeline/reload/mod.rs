@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use self::receipt::Attempt;
+use super::breaker::Verdict;
 use super::candidate::{Candidate, Present, summary, unknown_change};
 use super::control::Shared;
 use super::quarantine::Quarantine;
@@ -75,7 +76,7 @@ pub(super) struct Reloader {
     watch: Option<Watch>,
     present: Present,
     /// The last one that the breaker has let pass.
-    good: Present,
+    pub(super) good: Present,
     pending: Option<Pending>,
     /// Taken back or discarded: not tried again until it changes. Kept in the store.
     held: Quarantine,
@@ -136,7 +137,7 @@ impl Reloader {
 
     /// Until the pipeline ends.
     pub(super) async fn run(mut self, mut orders: mpsc::Receiver<Order>) {
-        let mut trips = self.shared.breaker.trips();
+        let mut verdicts = self.shared.breaker.verdicts();
         loop {
             if std::mem::take(&mut self.again) {
                 self.look("watch", false).await;
@@ -159,10 +160,12 @@ impl Reloader {
             };
             tokio::select! {
                 biased;
-                Ok(()) = trips.changed() => {
-                    let trip = trips.borrow_and_update().clone();
-                    if let Some(trip) = trip {
-                        self.take_back(trip).await;
+                Ok(()) = verdicts.changed() => {
+                    let verdict = verdicts.borrow_and_update().clone();
+                    match verdict.filter(|verdict| verdict.generation == self.number()) {
+                        Some(Verdict { generation, stopped: Some(reason) }) => self.take_back(generation, reason).await,
+                        Some(Verdict { stopped: None, .. }) => self.watch_ended().await,
+                        None => {}
                     }
                 }
                 order = orders.recv() => {

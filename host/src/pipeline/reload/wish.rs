@@ -5,11 +5,11 @@ use std::time::Duration;
 use super::attempt::rule;
 use super::receipt::Attempt;
 use super::{Pending, Reloader};
-use crate::pipeline::breaker::Trip;
 use crate::pipeline::candidate::{Candidate, Present, changes, summary};
 use crate::pipeline::prepare::recall_stage;
 use crate::pipeline::quarantine::chain;
 use crate::pipeline::swap::Trust;
+use crate::pipeline::watched;
 use crate::status::swap::{Outcome, Receipt, Refusal, Wish};
 use crate::store::components;
 
@@ -109,10 +109,7 @@ impl Reloader {
     }
 
     /// Back to the last generation that was good.
-    pub(super) async fn take_back(&mut self, trip: Trip) {
-        if trip.generation != self.number() {
-            return;
-        }
+    pub(super) async fn take_back(&mut self, generation: u64, why: String) {
         let deliver = self.shared.deliver();
         let good = self.good.clone();
         self.hold(&good).await;
@@ -120,7 +117,7 @@ impl Reloader {
             let attempt = self.attempt("breaker");
             let (loaded, sinks) = (good.loaded(), deliver.generations.present().code.sinks.clone());
             let changes = changes(&self.present, &good.stages);
-            let reason = Some(trip.reason.clone());
+            let reason = Some(why.clone());
             let attempt = Attempt { receipt: Receipt { reason, ..attempt.receipt }, ..attempt };
             let receipt = match Candidate::new(&loaded, good.stages.clone(), sinks) {
                 Ok(candidate) => self.bring(attempt, candidate, changes, Trust::Earned, Outcome::RolledBack).await,
@@ -132,13 +129,19 @@ impl Reloader {
                 return;
             }
             let why = receipt.reason.unwrap_or_default();
-            deliver.report.alarm(
-                about,
-                Some(format!("generation {} is stopped and cannot be taken back, trying again: {why}", trip.generation)),
-            );
+            deliver
+                .report
+                .alarm(about, Some(format!("generation {generation} is stopped and cannot be taken back, trying again: {why}")));
             if deliver.drain.or(tokio::time::sleep(TAKE_BACK_EVERY)).await.is_none() {
                 return;
             }
+        }
+    }
+
+    /// A later start does not go on with it.
+    pub(super) async fn watch_ended(&self) {
+        if let Err(error) = watched::forget(&self.shared.store).await {
+            tracing::warn!(%error, "forget a watch that has ended");
         }
     }
 
