@@ -3,6 +3,8 @@
 
 #[path = "support/browser.rs"]
 mod browser;
+#[path = "support/cpu.rs"]
+mod cpu;
 #[path = "support/http.rs"]
 #[allow(dead_code, reason = "each class of test uses a part of it")]
 mod http;

@@ -2,6 +2,8 @@
 
 #[path = "status/connections.rs"]
 mod connections;
+#[path = "support/cpu.rs"]
+mod cpu;
 #[path = "status/figures.rs"]
 mod figures;
 #[path = "support/http.rs"]

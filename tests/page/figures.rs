@@ -1,13 +1,13 @@
 //! What the page costs, measured: `cargo test --test page figures -- --ignored --nocapture --test-threads 1`, with `--release` for
 //! figures that mean something.
 
-use std::fs;
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use crate::cpu::Cpu;
 use crate::hosted::Hosted;
 
 /// Users at this pace, without end.
@@ -75,23 +75,6 @@ fn figures_from_an_update_to_its_pixels() {
     }
 }
 
-/// CPU seconds of the process, and of the thread that serves the page.
-fn cpu(pid: u32) -> (f64, f64) {
-    let ticks = |stat: &str| {
-        let text = fs::read_to_string(stat).unwrap_or_default();
-        let fields: Vec<&str> = text.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-        (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) / 100.0
-    };
-    let threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap().map(|task| task.unwrap().path());
-    let api = threads.filter(|task| fs::read_to_string(task.join("comm")).is_ok_and(|name| name.trim() == "api"));
-    // The finer clock, in nanoseconds, is there by thread only.
-    let fine = |path: std::path::PathBuf| {
-        let text = fs::read_to_string(path.join("schedstat")).unwrap_or_default();
-        text.split(' ').next().and_then(|nanos| nanos.parse::<f64>().ok()).unwrap_or(0.0) / 1e9
-    };
-    (ticks(&format!("/proc/{pid}/stat")), api.map(fine).sum())
-}
-
 /// How long one side of a comparison is watched at a time.
 const WINDOW: Duration = Duration::from_secs(4);
 
@@ -103,14 +86,10 @@ struct Watched {
 
 fn watch(hosted: &Hosted) -> Watched {
     let emitted = || hosted.api("/api/status")["totals"]["emitted"].as_f64().unwrap();
-    let (began, cpu_before, before) = (Instant::now(), cpu(hosted.host.pid()), emitted());
+    let (began, cpu_before, before) = (Instant::now(), Cpu::of(hosted.host.pid()), emitted());
     crate::support::wait_for("the end of the window", || (began.elapsed() >= WINDOW).then_some(()));
-    let (seconds, cpu_after) = (began.elapsed().as_secs_f64(), cpu(hosted.host.pid()));
-    Watched {
-        records_per_second: (emitted() - before) / seconds,
-        cores: (cpu_after.0 - cpu_before.0) / seconds,
-        api_cores: (cpu_after.1 - cpu_before.1) / seconds,
-    }
+    let (seconds, used) = (began.elapsed().as_secs_f64(), Cpu::of(hosted.host.pid()).since(cpu_before));
+    Watched { records_per_second: (emitted() - before) / seconds, cores: used.all / seconds, api_cores: used.api / seconds }
 }
 
 fn mean(watched: &[Watched], of: impl Fn(&Watched) -> f64) -> f64 {

@@ -1,16 +1,19 @@
 //! Clients that say nothing, read nothing, or are many: others are answered all the same.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
+use crate::cpu::Cpu;
 use crate::http::get;
-use crate::running::Pipeline;
-use crate::support::wait_for;
+use crate::running::{Pipeline, Running};
+use crate::support::{wait_for, wait_within};
 use crate::{Host, watch};
 
 /// Far below any patience of the host's: whoever waited for that would be found out.
 const SOON: Duration = Duration::from_secs(3);
+/// In which a host on a machine that others use gets the CPU time that is waited for.
+const LONG: Duration = Duration::from_secs(600);
 
 #[test]
 fn connections_that_say_nothing_do_not_delay_those_that_ask() {
@@ -59,6 +62,18 @@ fn sockets(pid: u32) -> usize {
         .count()
 }
 
+/// 100 that ask for the stream and never read it, and 2,000 that say nothing, or as many as this process may have.
+fn crowd(at: SocketAddr) -> Vec<TcpStream> {
+    let mut all: Vec<TcpStream> = (0..100).filter_map(|_| TcpStream::connect(at).ok()).collect();
+    for stream in &mut all {
+        // One that was refused, or had to go, may have been closed already.
+        let _ = write!(stream, "GET /api/events HTTP/1.1\r\nHost: {at}\r\n\r\n");
+    }
+    all.extend((0..2_000).map_while(|_| TcpStream::connect(at).ok()));
+    assert!(all.len() > 500, "only {} connections could be made", all.len());
+    all
+}
+
 #[test]
 fn a_crowd_that_neither_speaks_nor_reads_costs_a_running_host_no_more_than_its_bounds() {
     let pipeline = Pipeline::of_users(10_000_000);
@@ -68,13 +83,7 @@ fn a_crowd_that_neither_speaks_nor_reads_costs_a_running_host_no_more_than_its_b
     let emitted = |status: &serde_json::Value| status["totals"]["emitted"].as_u64().unwrap();
     wait_for("the first users", || (emitted(&status()) > 500).then_some(()));
     let rss = status()["rss-bytes"].as_u64().unwrap();
-    let mut streams: Vec<TcpStream> = (0..100).filter_map(|_| TcpStream::connect(at).ok()).collect();
-    for stream in &mut streams {
-        // One that was refused, or had to go, may have been closed already.
-        let _ = write!(stream, "GET /api/events HTTP/1.1\r\nHost: {at}\r\n\r\n");
-    }
-    let idle: Vec<TcpStream> = (0..2_000).map_while(|_| TcpStream::connect(at).ok()).collect();
-    assert!(idle.len() > 400, "only {} connections could be made", idle.len());
+    let _crowd = crowd(at);
     let before = emitted(&status());
     // 64 connections, the listener, what is just being accepted, and what the runtimes use themselves.
     wait_for("the bound on sockets", || (sockets(pid) <= 64 + 16).then_some(()));
@@ -83,6 +92,24 @@ fn a_crowd_that_neither_speaks_nor_reads_costs_a_running_host_no_more_than_its_b
     wait_for("room for a page", || (watch(at).0 == 200).then_some(()));
     let grown = status()["rss-bytes"].as_u64().unwrap().saturating_sub(rss);
     assert!(grown < 64 << 20, "{grown} bytes more");
+}
+
+/// What of the machine a crowd takes from the stream, by CPU time: a throughput would tell of whoever else uses the machine.
+#[test]
+fn a_crowd_costs_less_than_a_twentieth_of_what_the_stream_uses() {
+    let pipeline = Pipeline::of_users(4_000_000_000);
+    let host = Running::start(&pipeline.file(), &["--port", "0", "--set", "source.records-per-poll=1000"]);
+    let (at, pid) = (host.address, host.pid());
+    let used = |seconds: f64| {
+        let before = Cpu::of(pid);
+        move || Some(Cpu::of(pid).since(before)).filter(|used| used.all - used.api > seconds)
+    };
+    wait_within(LONG, "the stream to work", used(0.5));
+    let enough = used(15.0);
+    let crowd = crowd(at);
+    let Cpu { all, api } = wait_within(LONG, "the stream to work beside a crowd", enough);
+    println!("beside {} sockets the API took {api:.3} CPU-s, the stream {:.1}", crowd.len(), all - api);
+    assert!(api > 0.0 && api < (all - api) / 20.0, "the API took {api:.3} CPU-s of {all:.1}");
 }
 
 #[test]
