@@ -12,6 +12,8 @@ mod judged;
 mod prefixes;
 #[path = "reload/property.rs"]
 mod property;
+#[path = "reload/remote.rs"]
+mod remote;
 #[path = "reload/scene.rs"]
 mod scene;
 mod support;

@@ -33,6 +33,8 @@ mod kafka;
 mod passed;
 #[path = "services/process.rs"]
 mod process;
+#[path = "services/receipts.rs"]
+mod receipts;
 #[path = "services/scene.rs"]
 mod scene;
 #[path = "services/stand.rs"]

@@ -36,12 +36,14 @@ fn nothing_is_lost_or_torn_over_two_hundred_swaps_under_load() {
     let mut host = pipeline.start("run", &["--watch"]);
     host.ready(&scene.store_dir());
     let begun = Instant::now();
+    let mut memory = Vec::with_capacity(swaps());
     for swap in 1..=swaps() {
         let (before, _) = at(&host);
         scene.jobs.swap(MARKS[swap % MARKS.len()]);
         let (_, rows) =
             wait_for(&format!("swap {swap} to serve:\n{}", host.log()), || Some(at(&host)).filter(|now| now.0 > before));
         wait_for("the new code to be given records", || (at(&host).1 > rows).then_some(()));
+        memory.push(host.status()["rss-bytes"].as_u64().expect("the memory"));
     }
     let took = begun.elapsed();
     let status = host.status();
@@ -61,7 +63,18 @@ fn nothing_is_lost_or_torn_over_two_hundred_swaps_under_load() {
         times.sort_by(f64::total_cmp);
         format!("{name} p50 {:.2}, p99 {:.2}", times[times.len() / 2], times[times.len() * 99 / 100])
     });
+    // From when each build has served a few times, and each time as the middle of some: what is in flight comes and goes.
+    let middle = |swaps: &[u64]| {
+        let mut sorted = swaps.to_vec();
+        sorted.sort_unstable();
+        sorted[sorted.len() / 2]
+    };
+    let tenth = swaps() / 10;
+    let (early, late) = (middle(&memory[tenth..3 * tenth]), middle(&memory[memory.len() - tenth..]));
+    let grown = late.saturating_sub(early);
+    println!("{} KiB more, of {} KiB", grown >> 10, early >> 10);
     println!("{} swaps in {took:.1?}; {} generations decided records; {}", swaps(), deciding.len(), times.join("; "));
+    assert!(grown <= 5 << 20, "{} KiB more after {} swaps", grown >> 10, swaps());
     assert!(deciding.len() > swaps() * 9 / 10, "only {} generations decided a record: {deciding:?}", deciding.len());
 }
 

@@ -26,7 +26,7 @@ pub fn fresh(what: &str) -> String {
     format!("{what}-{}", CASES.fetch_add(1, Ordering::Relaxed))
 }
 
-async fn open(kafka: &Kafka, name: &str, partitions: u32, host: &str) -> Topics {
+pub async fn open(kafka: &Kafka, name: &str, partitions: u32, host: &str) -> Topics {
     open_in(KafkaPlan::new(vec![kafka.address()]), name, partitions, host).await
 }
 
@@ -120,7 +120,7 @@ pub fn save(from: i64, next: i64, dead_letters: Vec<DeadLetter>) -> Save {
     Save { position: position(next), settled: from..next, dead_letters, state: StateChanges::new(), with: Vec::new() }
 }
 
-fn letter(offset: i64, value: Option<Vec<u8>>) -> DeadLetter {
+pub fn letter(offset: i64, value: Option<Vec<u8>>) -> DeadLetter {
     DeadLetter {
         place: Place { partition: 1, offset },
         key: Some(b"k".to_vec()),

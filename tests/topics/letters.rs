@@ -33,7 +33,7 @@ fn page() -> Vec<Message> {
     (0..10).map(message).collect()
 }
 
-fn receipts(dir: &Path) -> Vec<(i64, Value)> {
+pub fn receipts(dir: &Path) -> Vec<(i64, Value)> {
     let tool = rusqlite::Connection::open(dir.join("store.db")).unwrap();
     let mut statement = tool.prepare("SELECT \"offset\", resolution FROM receipts ORDER BY 1").unwrap();
     let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get::<_, String>(1)?))).unwrap();

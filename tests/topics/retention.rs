@@ -9,7 +9,7 @@ use tidemill::store::Store;
 use tidemill::topic::embedded::Embedded;
 use tidemill::topic::{Consumer, Cursor, GenerationContent, Resolution, Topic, Window};
 
-use super::letters::letter;
+use super::letters::{letter, receipts};
 use super::{message, plan, save};
 
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -113,7 +113,7 @@ async fn a_bound_made_much_smaller_is_reached_without_a_save() {
 
 /// Under the code that it began with a replay is finished, and verified.
 #[tokio::test]
-async fn a_generation_that_a_replay_began_with_is_kept() {
+async fn a_receipt_stays_as_long_as_its_record_and_that_of_a_replay_with_its_generation_until_it_ends() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     let topic = Embedded::open(&store, &kept(Some(HOUR), None)).await.unwrap();
@@ -133,7 +133,13 @@ async fn a_generation_that_a_replay_began_with_is_kept() {
     assert!(topic.resolve_dead_letter(done.place, how, Vec::new()).await.unwrap());
     let numbers = async || topic.generations().await.unwrap().into_iter().map(|(number, _)| number).collect::<Vec<_>>();
     assert_eq!(numbers().await, [1, 2, 3, 4]);
-    settle(consumer.as_ref(), 5, 30).await;
+    let receipts = || receipts(dir.path()).into_iter().map(|(offset, receipt)| (offset, receipt["how"].clone())).collect::<Vec<_>>();
+    assert_eq!(receipts(), [(3, "replaying".into()), (4, "replayed".into())]);
+    let kept = letter(22, 1);
+    consumer.saver().save(0, save(5, 25, vec![kept.clone()])).await.unwrap();
+    assert!(topic.resolve_dead_letter(kept.place, Resolution::Discarded, Vec::new()).await.unwrap());
+    settle(consumer.as_ref(), 25, 30).await;
     assert_eq!(extent(&topic).await, (20, 30));
+    assert_eq!(receipts(), [(3, "replaying".into()), (22, "discarded".into())]);
     assert_eq!(numbers().await, [1, 2, 4], "1 decided what the topic holds, 2 began a replay, 4 is the newest");
 }

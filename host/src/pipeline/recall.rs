@@ -29,8 +29,8 @@ pub struct Kept {
 #[async_trait]
 impl Recall for Kept {
     async fn has(&self, number: u64) -> Result<bool, String> {
-        let generations = self.topic.generations().await.map_err(|error| error.to_string())?;
-        let Some((_, content)) = generations.into_iter().find(|(known, _)| *known == number) else { return Ok(false) };
+        let content = self.topic.generation(number).await.map_err(|error| error.to_string())?;
+        let Some(content) = content else { return Ok(false) };
         for stage in &content.stages {
             if components::load(&self.store, &stage.digest).await.map_err(|error| error.to_string())?.is_none() {
                 return Ok(false);
@@ -40,8 +40,8 @@ impl Recall for Kept {
     }
 
     async fn recall(&self, number: u64) -> Result<Generation, String> {
-        let generations = self.topic.generations().await.map_err(|error| error.to_string())?;
-        let content = generations.into_iter().find(|(known, _)| *known == number).ok_or("the store does not know it")?.1;
+        let content = self.topic.generation(number).await.map_err(|error| error.to_string())?;
+        let content = content.ok_or("the store does not know it")?;
         let mut sources = Vec::with_capacity(content.stages.len());
         for stage in &content.stages {
             let bytes = components::load(&self.store, &stage.digest).await.map_err(|error| error.to_string())?;

@@ -27,9 +27,8 @@ pub(super) fn forget_unused(connection: &Connection, topic: i64) -> Result<(), E
         AND number < (SELECT max(number) FROM generations WHERE topic = ?1)
         AND number NOT IN (SELECT generation FROM boundaries JOIN partitions ON boundaries.partition = partitions.id WHERE topic = ?1)
         AND number NOT IN (SELECT generation FROM dead_letters WHERE topic = ?1)
-        AND number NOT IN (SELECT resolution ->> '$.generation' FROM receipts JOIN partitions USING (topic, partition) WHERE topic = ?1
-            AND resolution ->> '$.generation' IS NOT NULL
-            AND (resolution ->> '$.how' = 'replaying' OR receipts.\"offset\" >= partitions.first))";
+        AND number NOT IN (SELECT resolution ->> '$.generation' FROM receipts WHERE topic = ?1
+            AND resolution ->> '$.generation' IS NOT NULL)";
     if connection.prepare_cached(generations)?.execute([topic])? > 0 {
         let components = "DELETE FROM components WHERE digest NOT IN
             (SELECT stage.value ->> '$.digest' FROM generations, json_each(generations.content, '$.stages') AS stage)

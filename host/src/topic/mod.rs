@@ -194,6 +194,10 @@ pub trait Topic: Send + Sync {
     /// All claimed generations, ascending.
     async fn generations(&self) -> Result<Vec<(u64, GenerationContent)>, Error>;
 
+    async fn generation(&self, number: u64) -> Result<Option<GenerationContent>, Error> {
+        Ok(self.generations().await?.into_iter().find(|(known, _)| *known == number).map(|(_, content)| content))
+    }
+
     /// The number of the newest generation if its content equals this one, else a new number, saved.
     async fn claim_generation(&self, content: &GenerationContent) -> Result<u64, Error>;
 

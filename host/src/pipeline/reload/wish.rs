@@ -62,9 +62,8 @@ impl Reloader {
     pub(super) async fn roll_back(&mut self, stage: &str, number: u64, who: &str) -> Result<Receipt, Refusal> {
         let conflict = |reason: String| Refusal::Conflict(reason);
         let deliver = self.shared.deliver();
-        let known = deliver.topic.generations().await.map_err(|error| conflict(format!("read the generations: {error}")))?;
-        let content = known.into_iter().find(|(known, _)| *known == number);
-        let content = content.ok_or_else(|| conflict(format!("the store does not know generation {number} any more")))?.1;
+        let content = deliver.topic.generation(number).await.map_err(|error| conflict(format!("read the generations: {error}")))?;
+        let content = content.ok_or_else(|| conflict(format!("the store does not know generation {number} any more")))?;
         let wanted = content.stages.into_iter().find(|known| known.name == stage);
         let wanted = wanted.ok_or_else(|| conflict(format!("generation {number} had no stage `{stage}`")))?;
         let present = self.present.stage(stage).ok_or_else(|| Refusal::NoStage(stage.to_owned()))?.clone();

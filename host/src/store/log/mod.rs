@@ -169,6 +169,12 @@ pub fn trim(connection: &Connection, log: &Log, retention: &Retention, now_ms: i
         removed += 1;
     }
     if removed > 0 {
+        // Of records that are gone: nobody decides or verifies them again. A replay that has begun is finished first.
+        let receipts = "DELETE FROM receipts WHERE topic = ?1 AND partition = ?2
+            AND \"offset\" < (SELECT first FROM partitions WHERE id = ?3) AND resolution ->> '$.how' <> 'replaying'";
+        for (number, partition) in log.partitions.iter().enumerate() {
+            connection.prepare_cached(receipts)?.execute(params![log.topic, number as i64, partition])?;
+        }
         components::forget_unused(connection, log.topic)?;
     }
     Ok(Trimmed { held, more: removed == CHUNKS_TRIMMED_MAX })

@@ -194,7 +194,12 @@ impl Topic for Kafka {
 
     async fn generations(&self) -> Result<Vec<(u64, GenerationContent)>, Error> {
         self.catch_up(Side::Control, vec![0]).await?;
-        Ok(self.inner.view.generations().into_iter().map(|(number, (_, content))| (number, content)).collect())
+        Ok(self.inner.view.generations())
+    }
+
+    async fn generation(&self, number: u64) -> Result<Option<GenerationContent>, Error> {
+        self.catch_up(Side::Control, vec![0]).await?;
+        Ok(self.inner.view.generation(number))
     }
 
     /// A host claims a number and reads back: the first claim for it counts (delivery §3).
@@ -202,16 +207,14 @@ impl Topic for Kafka {
         let mut claimed = None;
         loop {
             self.catch_up(Side::Control, vec![0]).await?;
-            let known = self.inner.view.generations();
             // Others may have claimed the next numbers meanwhile; a claim that was the first for its number holds.
-            if let Some(number) =
-                claimed.filter(|number| known.get(number).is_some_and(|(host, _)| *host == self.inner.names.host))
-            {
+            let is_ours = |number: &u64| self.inner.view.claimed_by(*number).as_ref() == Some(&self.inner.names.host);
+            if let Some(number) = claimed.filter(is_ours) {
                 return Ok(number);
             }
-            let newest = match known.last_key_value() {
-                Some((number, (_, newest))) if newest == content => return Ok(*number),
-                Some((number, _)) => *number,
+            let newest = match self.inner.view.newest_generation() {
+                Some((number, newest)) if newest == *content => return Ok(number),
+                Some((number, _)) => number,
                 None => 0,
             };
             let value = serde_json::to_vec(content).map_err(|error| Error::Fatal(format!("write a generation: {error}")))?;

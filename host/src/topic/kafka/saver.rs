@@ -22,7 +22,7 @@ use crate::topic::{Boundary, Error, Save, Saver, StoredState};
 const REQUESTS_MAX: usize = 256;
 /// Saves of one transaction.
 const SAVES_MAX: usize = 64;
-/// Boundaries that one save may clear away.
+/// Boundaries that one save may clear away, and receipts.
 const CLEARED_MAX: usize = 100;
 
 pub(super) enum Request {
@@ -247,6 +247,10 @@ impl Writing {
         }
         for first in gone {
             put(Side::Control, 0, names::boundary(partition, first), None, Vec::new());
+        }
+        // Of records that the topic holds no longer: nobody decides or verifies them again. A replay that has begun is finished first.
+        for place in self.inner.view.resolved_below(partition, self.inner.first_held(partition), CLEARED_MAX) {
+            put(Side::Control, 0, names::receipt(place), None, Vec::new());
         }
         for (stage, entries) in &save.state {
             for (key, value) in entries {

@@ -2,7 +2,7 @@
 //!
 //! Whoever must know all that was written asks for the end first, of open transactions too, and waits until the view has come to it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -50,6 +50,20 @@ pub(super) struct Body {
     pub(super) parts: u32,
 }
 
+/// The first claim of a generation's number, which counts.
+struct Claim {
+    /// Id of the host whose it is.
+    host: String,
+    /// JSON as it was read, since there may be thousands and hardly one is looked at.
+    content: Box<[u8]>,
+}
+
+impl Claim {
+    fn content(&self) -> GenerationContent {
+        serde_json::from_slice(&self.content).expect("it was read when it came")
+    }
+}
+
 /// What became of a dead letter by wish, or becomes of it now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -69,10 +83,11 @@ struct Known {
     states: BTreeMap<u32, StoredState>,
     letters: BTreeMap<Place, Body>,
     cursor: Option<Cursor>,
-    /// The first claim of each number, and whose it is.
-    generations: BTreeMap<u64, (String, GenerationContent)>,
+    generations: BTreeMap<u64, Claim>,
     boundaries: BTreeMap<(u32, i64), Boundary>,
     replaying: HashMap<Place, u64>,
+    /// Dead letters that were replayed or discarded, as far as there is a receipt of it.
+    resolved: BTreeSet<Place>,
     /// The next offset of each partition.
     reached: HashMap<(Side, u32), i64>,
     /// Why a partition cannot be read at present.
@@ -184,8 +199,22 @@ impl View {
         self.known().cursor.clone()
     }
 
-    pub(super) fn generations(&self) -> BTreeMap<u64, (String, GenerationContent)> {
-        self.known().generations.clone()
+    /// Ascending.
+    pub(super) fn generations(&self) -> Vec<(u64, GenerationContent)> {
+        self.known().generations.iter().map(|(number, claim)| (*number, claim.content())).collect()
+    }
+
+    pub(super) fn generation(&self, number: u64) -> Option<GenerationContent> {
+        self.known().generations.get(&number).map(Claim::content)
+    }
+
+    pub(super) fn newest_generation(&self) -> Option<(u64, GenerationContent)> {
+        self.known().generations.last_key_value().map(|(number, claim)| (*number, claim.content()))
+    }
+
+    /// Which host has the number of a generation.
+    pub(super) fn claimed_by(&self, number: u64) -> Option<String> {
+        self.known().generations.get(&number).map(|claim| claim.host.clone())
     }
 
     /// Of one partition, ascending.
@@ -195,6 +224,12 @@ impl View {
 
     pub(super) fn replaying(&self, place: Place) -> Option<u64> {
         self.known().replaying.get(&place).copied()
+    }
+
+    /// The first of those below an offset of a partition that were replayed or discarded.
+    pub(super) fn resolved_below(&self, partition: u32, offset: i64, limit: usize) -> Vec<Place> {
+        let below = Place { partition, offset: i64::MIN }..Place { partition, offset };
+        self.known().resolved.range(below).take(limit).copied().collect()
     }
 
     pub(super) fn letter(&self, place: Place) -> Option<Body> {
@@ -317,20 +352,25 @@ impl Known {
         match ControlKey::parse(key) {
             Some(ControlKey::Cursor) => self.cursor = read(value),
             Some(ControlKey::Generation { number, host }) => {
-                if let Some(content) = read(value) {
-                    self.generations.entry(number).or_insert((host, content));
+                if let (Some(text), Some(GenerationContent { .. })) = (value, read(value)) {
+                    self.generations.entry(number).or_insert_with(|| Claim { host, content: text.into() });
                 }
             }
             Some(ControlKey::Boundary { partition, first }) => match read(value) {
                 Some(boundary) => drop(self.boundaries.insert((partition, first), boundary)),
                 None => drop(self.boundaries.remove(&(partition, first))),
             },
-            Some(ControlKey::Receipt(place)) => match read::<Receipt>(value) {
-                Some(Receipt { how, generation: Some(generation), .. }) if how == REPLAYING => {
-                    self.replaying.insert(place, generation);
+            Some(ControlKey::Receipt(place)) => {
+                self.replaying.remove(&place);
+                self.resolved.remove(&place);
+                match read::<Receipt>(value) {
+                    Some(Receipt { how, generation: Some(generation), .. }) if how == REPLAYING => {
+                        self.replaying.insert(place, generation);
+                    }
+                    Some(_) => drop(self.resolved.insert(place)),
+                    None => {}
                 }
-                _ => drop(self.replaying.remove(&place)),
-            },
+            }
             None => {}
         }
     }

@@ -126,7 +126,8 @@ impl KafkaTopic {
                     let Some(at) = partition.parse().ok().zip(offset.parse().ok()) else { return Ok(()) };
                     resolved.remove(&at);
                     replaying.remove(&at);
-                    resolving = true;
+                    // What was cleared away is of a record that the topic holds no longer.
+                    resolving |= value.is_some();
                     match value.map(parse::<Receipt>).transpose()? {
                         Some(Receipt { how, generation: Some(generation) }) if how == "replayed" => {
                             resolved.insert(at, Resolution::Replayed { generation });
