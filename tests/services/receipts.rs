@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use tidemill::record::Place;
-use tidemill::topic::{Resolution, Topic, Window};
+use tidemill::topic::{DeadLetter, Resolution, Topic, Window};
 
 use crate::kafka;
 use crate::topic::{assigned, fresh, letter, open, publish, save};
@@ -16,9 +16,9 @@ async fn a_receipt_stays_as_long_as_its_record_and_that_of_a_replay_until_it_end
     publish(&topic, 0..40).await;
     let mut consumer = topic.consumer(Window::default()).await.unwrap();
     assigned(consumer.as_mut(), 1).await;
-    let letters = [3, 5, 12, 14].map(|offset| letter(offset, None));
-    consumer.saver().save(0, save(0, 20, letters.to_vec())).await.unwrap();
     let place = |offset| Place { partition: 0, offset };
+    let letters = [3, 5, 12, 14].map(|offset| DeadLetter { place: place(offset), ..letter(offset, None) });
+    consumer.saver().save(0, save(0, 20, letters.to_vec())).await.unwrap();
     for (offset, how) in [(3, Resolution::Discarded), (12, Resolution::Replayed { generation: 1 }), (14, Resolution::Discarded)] {
         assert!(topic.resolve_dead_letter(place(offset), how, Vec::new()).await.unwrap());
     }

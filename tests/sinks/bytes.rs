@@ -1,6 +1,7 @@
 //! Sinks of bytes: lines in a file, records of another topic.
 
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tidemill::config::plan::{
@@ -9,8 +10,8 @@ use tidemill::config::plan::{
 use tidemill::record::{Columns, Message, Values};
 use tidemill::sink::{self, Bound, Emitted, Sink};
 use tidemill::store::Store;
-use tidemill::topic::Topic;
 use tidemill::topic::embedded::Embedded;
+use tidemill::topic::{Figures, Position, Save, StateChanges, Topic, Window};
 
 use super::{batch, column, columns, text};
 
@@ -118,11 +119,15 @@ async fn records(topic: &Embedded) -> Vec<Message> {
     records
 }
 
+async fn open_topic(store: &Store, retention: Retention) -> Box<dyn Sink> {
+    sink::open(&plan(SinkAddress::Topic { name: "other".to_owned(), retention }, Vec::new()), store).await.unwrap()
+}
+
 #[tokio::test]
 async fn a_topic_takes_whole_records_and_deletes_as_tombstones() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
-    let sink = sink::open(&plan(SinkAddress::Topic { name: "other".to_owned() }, Vec::new()), &store).await.unwrap();
+    let sink = open_topic(&store, Retention::default()).await;
     let sent = [message(Some("a"), "1"), message(Some("b"), "2"), message(None, "3")];
     let bound = bind(sink.as_ref(), &sent, &[1, 2]);
     sink.write(&bound).await.unwrap();
@@ -135,7 +140,7 @@ async fn a_topic_in_the_store_takes_records_within_a_save_and_keeps_its_partitio
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     let other = topic(&store, "other", 3).await;
-    let sink = sink::open(&plan(SinkAddress::Topic { name: "other".to_owned() }, Vec::new()), &store).await.unwrap();
+    let sink = open_topic(&store, Retention::default()).await;
     let sent: Vec<Message> = (0..30).map(|n| message(Some(&n.to_string()), "{}")).collect();
     let bound = bind(sink.as_ref(), &sent, &[]);
     let Ok(joined) = sink.join(&store, bound) else { panic!("the topic is in this store") };
@@ -145,4 +150,27 @@ async fn a_topic_in_the_store_takes_records_within_a_save_and_keeps_its_partitio
     assert!(ends.iter().all(|ends| ends.end > 0) && ends.iter().map(|ends| ends.end).sum::<i64>() == 30, "{ends:?}");
     let (elsewhere, bound) = (tempfile::tempdir().unwrap(), bind(sink.as_ref(), &sent, &[]));
     assert!(sink.join(&Store::open(elsewhere.path()).unwrap(), bound).is_err());
+}
+
+#[tokio::test]
+async fn a_topic_in_the_store_keeps_what_its_retention_says_and_what_somebody_has_not_read() {
+    // The records are of 1970.
+    let hour = Retention { age: Some(Duration::from_secs(3_600)), bytes: None };
+    for retention in [hour, Retention { age: None, bytes: Some(1) }] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let other = topic(&store, "other", 1).await;
+        let sink = open_topic(&store, retention).await;
+        let held = async || other.ends().await.map(|ends| (ends[0].first, ends[0].end)).unwrap();
+        for _ in 0..3 {
+            write(sink.as_ref(), &[message(Some("a"), "1")]).await;
+        }
+        assert_eq!(held().await, (2, 3), "what was written last stays");
+        let consumer = other.consumer(Window::default()).await.unwrap();
+        let position = Position { next: 2, reach: 2, boundaries: Vec::new(), figures: Figures::default() };
+        let (dead_letters, state, with) = (Vec::new(), StateChanges::new(), Vec::new());
+        consumer.saver().save(0, Save { position, settled: 0..2, dead_letters, state, with }).await.unwrap();
+        write(sink.as_ref(), &[message(Some("a"), "2")]).await;
+        assert_eq!(held().await, (2, 4));
+    }
 }

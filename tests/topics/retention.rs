@@ -133,7 +133,8 @@ async fn a_receipt_stays_as_long_as_its_record_and_that_of_a_replay_with_its_gen
     assert!(topic.resolve_dead_letter(done.place, how, Vec::new()).await.unwrap());
     let numbers = async || topic.generations().await.unwrap().into_iter().map(|(number, _)| number).collect::<Vec<_>>();
     assert_eq!(numbers().await, [1, 2, 3, 4]);
-    let receipts = || receipts(dir.path()).into_iter().map(|(offset, receipt)| (offset, receipt["how"].clone())).collect::<Vec<_>>();
+    let receipts =
+        || receipts(dir.path()).into_iter().map(|(offset, receipt)| (offset, receipt["how"].clone())).collect::<Vec<_>>();
     assert_eq!(receipts(), [(3, "replaying".into()), (4, "replayed".into())]);
     let kept = letter(22, 1);
     consumer.saver().save(0, save(5, 25, vec![kept.clone()])).await.unwrap();

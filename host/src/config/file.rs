@@ -312,6 +312,8 @@ pub struct SinkFile {
     /// Tables: a further column, `generation` (bigint), names the generation that decided the row, as the receipts of swaps do.
     #[schemars(extend("default" = defaults::RECEIPTS))]
     pub receipts: Option<Written<bool>>,
+    /// A topic in the store: what is kept of it, by age and size, whichever is reached first. Default: all of it.
+    pub retention: Option<Written<HumanRetention>>,
     /// Cassandra: the user. A secret is `{ env = "NAME" }` or `{ file = "path" }`.
     pub username: Option<Written<TextOrSecret>>,
     /// Cassandra: the password. A secret is `{ env = "NAME" }` or `{ file = "path" }`.

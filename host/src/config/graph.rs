@@ -82,7 +82,7 @@ fn parts(pipeline: &Pipeline, checked: &Checked) -> (Vec<Node>, Vec<Edge>) {
             SinkAddress::Cassandra { hosts, table } => format!("cassandra {} table {table}", hosts.join(", ")),
             SinkAddress::File { path } => format!("file {}", path.file_name().unwrap_or_default().to_string_lossy()),
             SinkAddress::Stdout => "stdout".to_owned(),
-            SinkAddress::Topic { name } | SinkAddress::KafkaTopic { name, .. } => format!("topic {name}"),
+            SinkAddress::Topic { name, .. } | SinkAddress::KafkaTopic { name, .. } => format!("topic {name}"),
             SinkAddress::Null => "null".to_owned(),
             SinkAddress::Memory { name } => format!("memory {name}"),
         };

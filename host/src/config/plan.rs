@@ -8,11 +8,10 @@ use schemars::JsonSchema;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
+pub use super::cql::CqlType;
 pub use super::kafka::KafkaPlan;
 use super::{defaults, units};
 use crate::record::{Contract, Field, Kind};
-
-pub use super::cql::CqlType;
 
 /// A whole pipeline file, resolved with profile, `--set` and environment.
 #[derive(Clone, Debug)]
@@ -150,8 +149,8 @@ pub enum TopicAddress {
     Kafka(KafkaPlan),
 }
 
-/// What the topic may keep of what the position has passed. Whichever is reached first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What the topic may keep of what the position has passed, whichever is reached first. By default all of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Retention {
     pub age: Option<Duration>,
     pub bytes: Option<u64>,
@@ -427,6 +426,7 @@ pub enum SinkAddress {
     /// Another topic in the store.
     Topic {
         name: String,
+        retention: Retention,
     },
     /// Another topic of the cluster that the pipeline's topic is in.
     KafkaTopic {

@@ -180,6 +180,11 @@ impl Resolver<'_> {
         if !is_table && at.is_some() {
             self.only_for_tables(&sink);
         }
+        if !matches!(&at, Some(SinkAt::Topic(_)) | None)
+            && let Some(retention) = &sink.retention
+        {
+            self.warn(code::KEY_NOT_USED, "`retention` is not used by a sink that is no topic", &retention.span, "remove it");
+        }
         let ttl = self.ttl(sink.ttl.as_ref());
         let cluster = self.cluster(&sink);
         let columns_span = sink.columns.as_ref().map_or(span.clone(), |columns| columns.span.clone());
@@ -234,8 +239,14 @@ impl Resolver<'_> {
                     );
                 }
                 match &topic.at {
-                    TopicAddress::Embedded => SinkAddress::Topic { name: to },
-                    TopicAddress::Kafka(cluster) => SinkAddress::KafkaTopic { name: to, cluster: cluster.clone() },
+                    TopicAddress::Embedded => {
+                        let retention = sink.retention.map(|written| written.value.0).unwrap_or_default();
+                        SinkAddress::Topic { name: to, retention }
+                    }
+                    TopicAddress::Kafka(cluster) => {
+                        self.retention_of_kafka(sink.retention.as_ref());
+                        SinkAddress::KafkaTopic { name: to, cluster: cluster.clone() }
+                    }
                 }
             }
             Some(SinkAt::Null) => SinkAddress::Null,

@@ -7,7 +7,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::file::*;
 use super::plan::*;
 use super::resolve::{Resolver, default};
-use super::written::{Named, Written};
+use super::written::{HumanRetention, Named, Written};
 use super::{address, code, defaults, units};
 
 /// Properties that delivery rests on: the host sets them, and says why a file may not.
@@ -61,10 +61,7 @@ impl Resolver<'_> {
                 TopicAddress::Embedded
             }
             TopicAddress::Kafka(cluster) => {
-                if let Some(retention) = &topic.retention {
-                    let way = "remove it, and set retention.ms on the topic in Kafka";
-                    self.warn(code::KEY_NOT_USED, "`retention` is the broker's where the topic is Kafka's", &retention.span, way);
-                }
+                self.retention_of_kafka(topic.retention.as_ref());
                 self.side_topics_have_names_of_their_own(&topic, &name, pipeline);
                 TopicAddress::Kafka(KafkaPlan {
                     create: topic.create.map_or(cluster.create, |written| written.value),
@@ -83,6 +80,13 @@ impl Resolver<'_> {
             partitions: partitions.unwrap_or(defaults::PARTITIONS),
             retention: topic.retention.map_or_else(|| default(units::retention(defaults::RETENTION)), |written| written.value.0),
             null_value: topic.null_value.map_or(NullValue::Reject, |written| written.value),
+        }
+    }
+
+    pub(super) fn retention_of_kafka(&mut self, written: Option<&Written<HumanRetention>>) {
+        if let Some(retention) = written {
+            let way = "remove it, and set retention.ms on the topic in Kafka";
+            self.warn(code::KEY_NOT_USED, "`retention` is the broker's where the topic is Kafka's", &retention.span, way);
         }
     }
 

@@ -81,7 +81,7 @@ fn address(at: &SinkAddress) -> String {
         SinkAddress::Cassandra { hosts, table } => format!("cassandra://{} table {table}", hosts.join(",")),
         SinkAddress::File { path } => format!("file {}", path.display()),
         SinkAddress::Stdout => "stdout".to_owned(),
-        SinkAddress::Topic { name } | SinkAddress::KafkaTopic { name, .. } => format!("topic {name}"),
+        SinkAddress::Topic { name, .. } | SinkAddress::KafkaTopic { name, .. } => format!("topic {name}"),
         SinkAddress::Null => "null".to_owned(),
         SinkAddress::Memory { name } => format!("memory {name}"),
     }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use async_trait::async_trait;
 
 use super::{BindRejection, Bound, Emitted, Error, Sink, lines};
+use crate::config::plan::Retention;
 use crate::record::{Message, Place};
 use crate::store::{Store, Write, log};
 
@@ -13,13 +14,14 @@ pub(super) struct TopicSink {
     name: String,
     store: Store,
     log: Arc<log::Log>,
+    retention: Retention,
     /// Where records without a key go, batch by batch.
     keyless: AtomicU32,
 }
 
 impl TopicSink {
     /// Appends to the topic; where it is absent it is made with one partition.
-    pub(super) async fn open(store: &Store, name: &str, topic: &str) -> Result<TopicSink, Error> {
+    pub(super) async fn open(store: &Store, name: &str, topic: &str, retention: Retention) -> Result<TopicSink, Error> {
         let topic = topic.to_owned();
         let open = move |connection: &rusqlite::Connection| match log::open(connection, &topic, 1)? {
             Ok(log) => Ok(Ok(log)),
@@ -27,15 +29,19 @@ impl TopicSink {
         };
         let log = store.write_returning(open).await?;
         let log = log.map_err(|has| Error::Systemic(format!("open a topic with {has} partitions")))?;
-        Ok(TopicSink { name: name.to_owned(), store: store.clone(), log: Arc::new(log), keyless: AtomicU32::new(0) })
+        let (name, store, log) = (name.to_owned(), store.clone(), Arc::new(log));
+        Ok(TopicSink { name, store, log, retention, keyless: AtomicU32::new(0) })
     }
 
     fn write_of(&self, messages: &[(Place, Message)]) -> Write {
         let partitions = self.log.partitions.len() as u32;
         let keyless = self.keyless.fetch_add(1, Ordering::Relaxed) % partitions;
         let chunks = log::chunks_of(messages.iter().map(|(_, message)| message), partitions, keyless);
-        let log = self.log.clone();
+        let room: usize = chunks.iter().map(|(_, chunk)| chunk.body.len()).sum();
+        let (log, retention) = (self.log.clone(), self.retention);
         Arc::new(move |connection| {
+            let now_ms = jiff::Timestamp::now().as_millisecond();
+            log::trim(connection, &log, (&retention, log::Unread::Goes), now_ms, room as u64)?;
             for (partition, chunk) in &chunks {
                 log::append(connection, log.partitions[*partition as usize], chunk)?;
             }

@@ -62,7 +62,8 @@ impl Reloader {
     pub(super) async fn roll_back(&mut self, stage: &str, number: u64, who: &str) -> Result<Receipt, Refusal> {
         let conflict = |reason: String| Refusal::Conflict(reason);
         let deliver = self.shared.deliver();
-        let content = deliver.topic.generation(number).await.map_err(|error| conflict(format!("read the generations: {error}")))?;
+        let content =
+            deliver.topic.generation(number).await.map_err(|error| conflict(format!("read the generations: {error}")))?;
         let content = content.ok_or_else(|| conflict(format!("the store does not know generation {number} any more")))?;
         let wanted = content.stages.into_iter().find(|known| known.name == stage);
         let wanted = wanted.ok_or_else(|| conflict(format!("generation {number} had no stage `{stage}`")))?;

@@ -123,6 +123,14 @@ pub fn read(
     Ok(batch)
 }
 
+/// What becomes of records that no position has passed, when they are old or too many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unread {
+    Stays,
+    /// Unless there is a position, nobody waits for them.
+    Goes,
+}
+
 /// What [`trim`] left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Trimmed {
@@ -132,9 +140,14 @@ pub struct Trimmed {
     pub more: bool,
 }
 
-/// Removes chunks that the position has passed and that retention no longer keeps, a bounded number at a time; `room` more bytes are
-/// wanted.
-pub fn trim(connection: &Connection, log: &Log, retention: &Retention, now_ms: i64, room: u64) -> Result<Trimmed, Error> {
+/// Removes chunks that may go and that retention no longer keeps, a bounded number at a time; `room` more bytes are wanted.
+pub fn trim(
+    connection: &Connection,
+    log: &Log,
+    (retention, unread): (&Retention, Unread),
+    now_ms: i64,
+    room: u64,
+) -> Result<Trimmed, Error> {
     let held: i64 = connection
         .prepare_cached("SELECT total(bytes) FROM partitions WHERE topic = ?1")?
         .query_row([log.topic], |row| Ok(row.get::<_, f64>(0)? as i64))?;
@@ -148,7 +161,8 @@ pub fn trim(connection: &Connection, log: &Log, retention: &Retention, now_ms: i
         for partition in &log.partitions {
             let first = first_chunk(connection, *partition)?;
             if let Some((id, end, bytes, newest)) = first
-                && end <= extent(connection, *partition)?.settled
+                && (end <= extent(connection, *partition)?.settled
+                    || unread == Unread::Goes && !is_delivered(connection, *partition)?)
                 && oldest.is_none_or(|(_, _, _, _, other)| newest < other)
             {
                 oldest = Some((*partition, id, end, bytes, newest));
@@ -178,6 +192,12 @@ pub fn trim(connection: &Connection, log: &Log, retention: &Retention, now_ms: i
         components::forget_unused(connection, log.topic)?;
     }
     Ok(Trimmed { held, more: removed == CHUNKS_TRIMMED_MAX })
+}
+
+/// Whether somebody has a position in it.
+fn is_delivered(connection: &Connection, partition: i64) -> Result<bool, Error> {
+    let select = "SELECT position IS NOT NULL FROM partitions WHERE id = ?1";
+    Ok(connection.prepare_cached(select)?.query_row([partition], |row| row.get(0))?)
 }
 
 /// Row, end, bytes and newest timestamp of the first chunk.

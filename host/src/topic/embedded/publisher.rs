@@ -70,7 +70,8 @@ impl Publisher for EmbeddedPublisher {
             if current != epoch {
                 return Ok(Attempt::Fenced);
             }
-            let log::Trimmed { held, more } = log::trim(connection, &log, &retention, now_ms(), room as u64)?;
+            let log::Trimmed { held, more } =
+                log::trim(connection, &log, (&retention, log::Unread::Stays), now_ms(), room as u64)?;
             // A page that is larger than the bound goes into an empty topic, or it would wait for ever.
             if held > 0 && retention.bytes.is_some_and(|max| held + room as u64 > max) {
                 return Ok(if more { Attempt::Trimming } else { Attempt::NoRoom });

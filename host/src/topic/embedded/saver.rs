@@ -70,7 +70,7 @@ impl Saver for EmbeddedSaver {
             if !known {
                 write_boundaries(connection, row, &save.position.boundaries)?;
             }
-            log::trim(connection, &log, &retention, now_ms(), 0)?;
+            log::trim(connection, &log, (&retention, log::Unread::Stays), now_ms(), 0)?;
             Ok(true)
         };
         if !self.topic.store.write_returning(write).await? {
