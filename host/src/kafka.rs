@@ -29,7 +29,9 @@ fn client(plan: &KafkaPlan) -> ClientConfig {
     config.set("bootstrap.servers", plan.brokers.join(","));
     // It is asked for all the time by clients that fetch nothing.
     config.set("log.connection.close", "false");
-    config.set_log_level(RDKafkaLogLevel::Info);
+    // Who asks the client for its debug log wants to read it.
+    let asked = config.get("debug").is_some();
+    config.set_log_level(if asked { RDKafkaLogLevel::Debug } else { RDKafkaLogLevel::Info });
     config
 }
 
@@ -105,8 +107,9 @@ pub fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
             tracing::error!(target: "kafka", "{facility}: {message}");
         }
         RDKafkaLogLevel::Warning => tracing::warn!(target: "kafka", "{facility}: {message}"),
-        RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => tracing::debug!(target: "kafka", "{facility}: {message}"),
-        RDKafkaLogLevel::Debug => tracing::trace!(target: "kafka", "{facility}: {message}"),
+        RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info | RDKafkaLogLevel::Debug => {
+            tracing::debug!(target: "kafka", "{facility}: {message}");
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::{Bench, Filled, Host, Into, PATIENCE, TABLE, cannot, end, native, send, user};
-use crate::bench::Sorted;
+use crate::bench::{Sorted, median};
 use crate::source::generator::Seed;
 
 const RECORDS_PER_SECOND: u64 = 1_000;
@@ -21,7 +21,7 @@ const RECORDS_PER_SECOND: u64 = 1_000;
 const LOOKED_FOR: u64 = 10;
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
 /// Records before the first one that counts.
-const LEAD_IN: u64 = 3 * RECORDS_PER_SECOND;
+const LEAD_IN: u64 = 10 * RECORDS_PER_SECOND;
 const ASK_EVERY: Duration = Duration::from_millis(3);
 
 /// From the call that produces a record to the moment its row can be read; that is tried again every millisecond.
@@ -44,8 +44,20 @@ pub struct Restart {
 }
 
 impl Bench {
+    /// Of the host and of bare clients, which take turns: of each figure the median of the rounds, and the largest of all. The bare clients
+    /// begin, since Cassandra still tidies up after the load before.
+    pub fn latencies(&self, seconds: u64, rounds: usize) -> Result<(Latency, Latency), String> {
+        let mut turns = Vec::with_capacity(rounds);
+        for _ in 0..rounds {
+            let native = self.latency(false, seconds)?;
+            turns.push((self.latency(true, seconds)?, native));
+        }
+        let (tidemill, native): (Vec<_>, Vec<_>) = turns.into_iter().unzip();
+        Ok((Latency::median(&tidemill), Latency::median(&native)))
+    }
+
     /// At 1,000 records/s over one partition, by a plain producer that waits for nothing.
-    pub fn latency(&self, by_host: bool, seconds: u64) -> Result<Latency, String> {
+    fn latency(&self, by_host: bool, seconds: u64) -> Result<Latency, String> {
         let records = LEAD_IN + seconds.max(1) * RECORDS_PER_SECOND;
         let topic = Filled { records, ..self.topic(1)? };
         let (name, file) = self.pipeline(&topic, Into::Cassandra)?;
@@ -123,6 +135,18 @@ impl Bench {
         partitions.add_partition_range(&topic.name, 0, topic.partitions as i32 - 1);
         let offsets = asking.committed_offsets(partitions, PATIENCE).map_err(cannot("ask for offsets"))?;
         Ok(offsets.elements().iter().filter_map(|partition| partition.offset().to_raw()).filter(|offset| *offset > 0).sum())
+    }
+}
+
+impl Latency {
+    fn median(of: &[Latency]) -> Latency {
+        let middle = |figure: fn(&Latency) -> f64| median(&mut of.iter().map(figure).collect::<Vec<_>>());
+        Latency {
+            records: of.iter().map(|latency| latency.records).sum(),
+            p50_ms: middle(|latency| latency.p50_ms),
+            p99_ms: middle(|latency| latency.p99_ms),
+            max_ms: of.iter().map(|latency| latency.max_ms).fold(0.0, f64::max),
+        }
     }
 }
 

@@ -73,8 +73,7 @@ pub(super) fn run(args: ClusterArgs, out: &Output) -> Result<Done, Failure> {
         let shown: Vec<String> = rates.iter().map(|rate| format!("{rate:.0}")).collect();
         out.line(format!("Cassandra is warm: native rows/s were {}", shown.join(", ")));
         if wants(Part::Latency) {
-            let tidemill = bench.latency(true, args.seconds).map_err(failed)?;
-            let native = bench.latency(false, args.seconds).map_err(failed)?;
+            let (tidemill, native) = bench.latencies(args.seconds, args.rounds).map_err(failed)?;
             out.line("produced to readable, 1,000 records/s");
             for (who, Latency { p50_ms, p99_ms, max_ms, .. }) in [("tidemill", &tidemill), ("bare clients, native", &native)] {
                 out.line(format!("  {who:<38} p50 {p50_ms:.2} ms  p99 {p99_ms:.2} ms  max {max_ms:.2} ms"));

@@ -19,6 +19,7 @@ use crate::topic::Error;
 /// One attempt at a step; it is made again as long as it may succeed.
 const STEP_TIMEOUT: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(50);
+const ANSWER_PAUSE: Duration = Duration::from_millis(1);
 const QUEUE_FULL_PAUSE: Duration = Duration::from_millis(2);
 
 /// Why a transaction did not happen.
@@ -128,9 +129,11 @@ impl Transactional {
                 }
             }
         }
-        // It fails when time is up, which is no failure of a record: those are told by the next step.
-        while self.producer.flush(STEP_TIMEOUT).is_err() {
+        // What failed is told by the next step. `flush` would look every 100 ms only, since the producer's own thread takes the answers
+        // away from it (rdkafka 0.39, `BaseProducer::flush`).
+        while self.producer.in_flight_count() > 0 {
             self.look(given_up)?;
+            std::thread::sleep(ANSWER_PAUSE);
         }
         Ok(())
     }
