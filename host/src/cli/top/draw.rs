@@ -157,7 +157,11 @@ fn draw_partitions(frame: &mut Frame<'_>, area: Rect, snapshot: &Snapshot) {
 
 fn draw_sinks(frame: &mut Frame<'_>, area: Rect, snapshot: &Snapshot) {
     let rows = snapshot.sinks.iter().map(|sink| {
-        let write = if sink.last_write_ms > 0.0 { format!("{:.1} ms", sink.last_write_ms) } else { "-".to_owned() };
+        let write = match sink.write_ms {
+            Some(times) => format!("{} · {} ms", millis(times.p50), millis(times.p99)),
+            None if sink.last_write_ms > 0.0 => format!("last {} ms", millis(sink.last_write_ms)),
+            None => "-".to_owned(),
+        };
         vec![
             text(&sink.name).style(Style::new().add_modifier(Modifier::BOLD)),
             text(count(sink.rows)),
@@ -168,8 +172,8 @@ fn draw_sinks(frame: &mut Frame<'_>, area: Rect, snapshot: &Snapshot) {
             text(sink.last_error.clone().unwrap_or_else(|| sink.at.clone())),
         ]
     });
-    let widths = [16, 12, 10, 10, 8, 12].map(Constraint::Length).into_iter().chain([Constraint::Min(0)]).collect::<Vec<_>>();
-    draw_table(frame, area, &["sink", "rows", "in flight", "write", "retries", "state", ""], rows.collect(), &widths);
+    let widths = [16, 11, 9, 16, 7, 11].map(Constraint::Length).into_iter().chain([Constraint::Min(0)]).collect::<Vec<_>>();
+    draw_table(frame, area, &["sink", "rows", "in flight", "write p50 · p99", "retries", "state", ""], rows.collect(), &widths);
 }
 
 fn draw_alarms(frame: &mut Frame<'_>, area: Rect, snapshot: &Snapshot, hint: &str) {
@@ -192,6 +196,10 @@ fn count(number: u64) -> String {
     grouped
 }
 
+fn millis(ms: f64) -> String {
+    if ms < 100.0 { format!("{ms:.1}") } else { format!("{ms:.0}") }
+}
+
 fn bytes(bytes: u64) -> String {
     match bytes {
         0..1_048_576 => format!("{:.1} KiB", bytes as f64 / 1024.0),
@@ -203,15 +211,20 @@ fn bytes(bytes: u64) -> String {
 mod tests {
     use super::*;
     use crate::status::rates::Rates;
-    use crate::status::{PartitionStatus, SinkStatus, StageStatus};
+    use crate::status::{PartitionStatus, SinkStatus, StageStatus, WriteTimes};
 
     fn seen() -> Seen {
         let mut snapshot = Snapshot { pipeline: "users".to_owned(), state: "running".to_owned(), ..Snapshot::default() };
         snapshot.totals.emitted = 1_234_567;
         snapshot.stages = vec![StageStatus { name: "en\u{1b}[31mrich".to_owned(), rows: 12, ..StageStatus::default() }];
         snapshot.partitions.insert(3, PartitionStatus { next: 77, state: "idle".to_owned(), ..PartitionStatus::default() });
-        snapshot.sinks =
-            vec![SinkStatus { name: "users".to_owned(), at: "embedded table u".to_owned(), ..SinkStatus::default() }];
+        let write_ms = Some(WriteTimes { p50: 1.46, p95: 40.0, p99: 330.2, max: 900.0, of: 7 });
+        let sink = |name: &str, at: &str| SinkStatus { name: name.to_owned(), at: at.to_owned(), ..SinkStatus::default() };
+        snapshot.sinks = vec![
+            SinkStatus { write_ms, ..sink("users", "embedded table u") },
+            SinkStatus { last_write_ms: 2.51, ..sink("lines", "file l") },
+            sink("nothing", "null"),
+        ];
         snapshot.alarms = vec!["the disk is full".to_owned()];
         let rates = Rates { delivered: vec![0.0, 5.0, 120.0], ..Rates::default() };
         Seen { snapshot, rates, lost: None }
@@ -227,6 +240,8 @@ mod tests {
             "en\\u{1b}[31mrich",
             "77",
             "embedded table u",
+            "1.5 · 330 ms",
+            "last 2.5 ms",
             "✗ the disk is full",
         ] {
             assert!(text.contains(shown), "{shown}:\n{text}");
