@@ -413,8 +413,11 @@ async fn a_publisher_waits_while_as_many_records_wait_for_delivery_as_lag_max_sa
     for number in 1..=3 {
         publisher.publish(page(), Cursor(json!(number))).await.unwrap();
     }
-    let mut waiting = tokio::spawn(async move { publisher.publish(page(), Cursor(json!(4))).await.unwrap() });
-    assert!(tokio::time::timeout(std::time::Duration::from_secs(1), &mut waiting).await.is_err(), "it waits");
+    let held_back = publisher.held_back();
+    assert_eq!(held_back.why(), None);
+    let waiting = tokio::spawn(async move { publisher.publish(page(), Cursor(json!(4))).await.unwrap() });
+    let why = tokio::task::block_in_place(|| wait_for("it to wait", || held_back.why()));
+    assert!(why.ends_with(" records wait for delivery, and `lag-max` is 50"), "{why}");
     // A transaction's marker comes when it likes.
     let pages = async || (topic.ends().await.unwrap()[0].end + 1) / (20 + 1);
     assert_eq!(pages().await, 3);
@@ -422,7 +425,7 @@ async fn a_publisher_waits_while_as_many_records_wait_for_delivery_as_lag_max_sa
     assigned(consumer.as_mut(), 1).await;
     consumer.saver().save(0, save(0, 14, Vec::new())).await.unwrap();
     tokio::time::timeout(PATIENCE, waiting).await.expect("there is room").unwrap();
-    assert_eq!(pages().await, 4);
+    assert_eq!((pages().await, held_back.why()), (4, None));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -225,7 +225,8 @@ async fn a_topic_without_room_holds_the_source_back_and_a_drain_gives_it_up() {
     // Nobody delivers, so nothing makes room.
     let world = World::with_retention(Retention { age: None, bytes: Some(40_000) }).await;
     let leg = world.start(&generator(10, None));
-    leg.until("to be held back", |status| status.state == "held back").await;
+    let why = "what waits for delivery fills the topic's `retention` of 40000 bytes";
+    leg.until("to be held back", |status| status.state == "held back" && status.last_error.as_deref() == Some(why)).await;
     let cursor = world.cursor().await.unwrap();
     leg.drain.begin();
     assert_eq!(leg.ended().await.unwrap(), Ended::Drained);

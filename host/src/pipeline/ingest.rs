@@ -547,21 +547,16 @@ async fn publish(
 ) -> Result<Published, topic::Error> {
     let cursor = Cursor(serde_json::to_value(after).expect("a place has text keys and plain values"));
     let mut back_off = BackOff::new(pace.back_off, pace.back_off_max);
+    let held_back = publisher.held_back();
     loop {
         crash::point("before-publish");
         let attempt = publisher.publish(messages.clone(), cursor.clone());
         tokio::pin!(attempt);
-        let held_back = tokio::time::sleep(pace.held_back_after);
-        tokio::pin!(held_back);
-        let mut told = false;
         let published = loop {
-            tokio::select! {
-                biased;
-                published = &mut attempt => break published,
-                () = &mut held_back, if !told => {
-                    tell(reporter, "held back", None);
-                    told = true;
-                }
+            // Again and again: why it waits may be known later, and changes.
+            match tokio::time::timeout(pace.held_back_after, &mut attempt).await {
+                Ok(published) => break published,
+                Err(_) => tell(reporter, "held back", held_back.why().as_deref()),
             }
         };
         let (state, reason) = match published {

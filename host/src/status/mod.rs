@@ -85,6 +85,7 @@ pub struct SourceStatus {
     pub stand_in_for: Option<String>,
     /// `polling`, `waiting`, `paused`, `backing off`, `held back`, `exhausted`, `failed`.
     pub state: String,
+    /// Or why it is held back.
     pub last_error: Option<String>,
     pub polls: u64,
     pub records: u64,

@@ -10,7 +10,7 @@ pub mod kafka;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -306,6 +306,26 @@ pub trait Publisher: Send {
 
     /// Publishes a page and the cursor behind it in one step (invariant 6). Waits while unread records fill the topic.
     async fn publish(&mut self, page: Vec<Message>, cursor: Cursor) -> Result<Published, Error>;
+
+    /// Why a publish waits, while it does.
+    fn held_back(&self) -> HeldBack {
+        HeldBack::default()
+    }
+}
+
+/// What a publish waits for, told while it waits; cheap to clone.
+#[derive(Clone, Default)]
+pub struct HeldBack(Arc<Mutex<Option<String>>>);
+
+impl HeldBack {
+    /// `None`: for nothing but the topic itself.
+    pub fn tell(&self, why: Option<String>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = why;
+    }
+
+    pub fn why(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 #[async_trait]

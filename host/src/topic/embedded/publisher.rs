@@ -6,13 +6,14 @@ use rusqlite::{Connection, params};
 use super::{Embedded, now_ms};
 use crate::record::Message;
 use crate::store::log;
-use crate::topic::{Cursor, Error, Published, Publisher};
+use crate::topic::{Cursor, Error, HeldBack, Published, Publisher};
 
 pub(super) struct EmbeddedPublisher {
     topic: Embedded,
     epoch: i64,
     /// Where the next page's records without a key go: one page to one partition, in turn.
     keyless: u32,
+    held_back: HeldBack,
 }
 
 /// How often a publisher that is held back has the length of the write-ahead log looked at.
@@ -34,7 +35,7 @@ impl EmbeddedPublisher {
         let take_over = "UPDATE topics SET publisher_epoch = publisher_epoch + 1 WHERE id = ?1 RETURNING publisher_epoch";
         let epoch =
             topic.store.write_returning(move |connection| Ok(connection.query_row(take_over, [id], |row| row.get(0))?)).await?;
-        Ok(EmbeddedPublisher { topic: topic.clone(), epoch, keyless: 0 })
+        Ok(EmbeddedPublisher { topic: topic.clone(), epoch, keyless: 0, held_back: HeldBack::default() })
     }
 }
 
@@ -47,6 +48,10 @@ impl Publisher for EmbeddedPublisher {
             text.map(|text| super::parse(&text, "a cursor")).transpose()
         };
         Ok(self.topic.store.read(read).await?)
+    }
+
+    fn held_back(&self) -> HeldBack {
+        self.held_back.clone()
     }
 
     async fn publish(&mut self, page: Vec<Message>, cursor: Cursor) -> Result<Published, Error> {
@@ -88,6 +93,7 @@ impl Publisher for EmbeddedPublisher {
         loop {
             // Held back while somebody keeps the write-ahead log from being emptied (invariant 8).
             while health.borrow_and_update().wal_over {
+                self.held_back.tell(Some("the write-ahead log is over 1 GiB".to_owned()));
                 if !matches!(tokio::time::timeout(LOOK_AGAIN, health.changed()).await, Ok(Ok(()))) {
                     // The writer looks at the log after a commit only, and ours may be the one that it waits for.
                     self.topic.store.write(std::sync::Arc::new(|_| Ok(()))).await?;
@@ -100,9 +106,14 @@ impl Publisher for EmbeddedPublisher {
                 Attempt::Trimming => {}
                 Attempt::Fenced => return Err(Error::Fenced),
                 // Only what a save settles can be removed.
-                Attempt::NoRoom => saved.changed().await.map_err(|_| Error::Fatal("the store is closed".to_owned()))?,
+                Attempt::NoRoom => {
+                    let bytes = retention.bytes.unwrap_or_default();
+                    self.held_back.tell(Some(format!("what waits for delivery fills the topic's `retention` of {bytes} bytes")));
+                    saved.changed().await.map_err(|_| Error::Fatal("the store is closed".to_owned()))?;
+                }
             }
         }
+        self.held_back.tell(None);
         self.topic.store.appended().raise();
         Ok(published)
     }

@@ -10,7 +10,7 @@ use super::names::{CURSOR, Side};
 use super::transaction::{Failed, Record, Transactional};
 use super::{Inner, blocking};
 use crate::record::Message;
-use crate::topic::{Cursor, Error, Published, Publisher};
+use crate::topic::{Cursor, Error, HeldBack, Published, Publisher};
 
 /// How often a publisher that is held back looks again, and how long a look holds.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
@@ -22,6 +22,7 @@ pub(super) struct KafkaPublisher {
     /// Records that there was room for at the last look, less those published since.
     room: u64,
     looked: Instant,
+    held_back: HeldBack,
 }
 
 /// To drop a producer takes as long as its thread looks away, so it is not done where others wait.
@@ -42,7 +43,8 @@ impl KafkaPublisher {
         let (begun_in, given_up) = (inner.clone(), election.ended.clone());
         let producer = blocking(move || Transactional::new(&begun_in.plan, begun_in.names.publisher(), &given_up)).await?;
         let producer = Arc::new(Producer(Mutex::new(Some(producer))));
-        Ok(KafkaPublisher { inner: inner.clone(), election, producer, room: 0, looked: Instant::now() })
+        let (looked, held_back) = (Instant::now(), HeldBack::default());
+        Ok(KafkaPublisher { inner: inner.clone(), election, producer, room: 0, looked, held_back })
     }
 
     /// Waits while as many records as the bound wait for delivery: not more than a page goes beyond it (invariant 8).
@@ -60,8 +62,11 @@ impl KafkaPublisher {
             if !self.election.is_ours() {
                 return Err(Error::Fenced);
             }
+            let most = self.inner.plan.lag_max;
+            self.held_back.tell(Some(format!("{lag} records wait for delivery, and `lag-max` is {most}")));
             tokio::time::sleep(LOOK_AGAIN).await;
         }
+        self.held_back.tell(None);
         self.room = self.room.saturating_sub(records);
         Ok(())
     }
@@ -76,6 +81,10 @@ impl Publisher for KafkaPublisher {
             Ok(inner.view.cursor())
         })
         .await
+    }
+
+    fn held_back(&self) -> HeldBack {
+        self.held_back.clone()
     }
 
     async fn publish(&mut self, page: Vec<Message>, cursor: Cursor) -> Result<Published, Error> {
