@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -123,6 +124,54 @@ impl<'a> Stream<'a> {
         assert!(!letters.is_empty() && found == letters, "{} dead letters, expected {}", found.len(), letters.len());
     }
 
+    /// More for the source to find.
+    fn append(&mut self, lines: Vec<Vec<u8>>) {
+        let mut file = fs::File::options().append(true).open(self.dir.path().join("jobs.ndjson")).expect("open the source");
+        let text = lines.iter().flat_map(|line| [&line[..], &b"\n"[..]]).collect::<Vec<_>>().concat();
+        file.write_all(if lines.is_empty() { b"\n" } else { &text }).expect("write to the source");
+        self.lines.extend(lines);
+    }
+
+    /// Waits until each of these hosts shows what an independent computation makes of all lines, each counted once, and on its page too.
+    #[track_caller]
+    fn assert_figures(&self, hosts: &[&Host]) {
+        wait_for("the topic to hold all lines", || (self.records().len() == self.lines.len()).then_some(()));
+        let mut expected = [("emitted", 0_u64), ("dropped", 0), ("deleted", 0), ("rejected", 0)];
+        let mut sum = 0.0;
+        for (_, decision) in self.decisions() {
+            let at = match decision {
+                Decision::Rows(rows) => {
+                    let Cell::Integer(number) = rows[0]["number"] else { panic!("{rows:?}") };
+                    sum += number as f64;
+                    0
+                }
+                Decision::Dropped => 1,
+                Decision::Deleted(_) => 2,
+                Decision::Rejected(..) => 3,
+                Decision::Mixed(_) => panic!("a job has one outcome"),
+            };
+            expected[at].1 += 1;
+        }
+        assert_eq!(expected.iter().map(|(_, count)| *count).sum::<u64>(), self.lines.len() as u64);
+        let shown = |host: &Host| {
+            let status = host.status();
+            let right = |(name, count): &(&str, u64)| status["totals"][name].as_u64() == Some(*count);
+            let letters = status["dead-letters"].as_u64() == Some(expected[3].1);
+            // Sums of integers far below 2^53: in any order the same.
+            let charted = status["charts"][0]["number"]["sum"].as_f64() == Some(sum);
+            (expected.iter().all(right) && letters && charted).then_some(())
+        };
+        for host in hosts {
+            wait_for("a host to show the sum", || shown(host));
+            // As it is without JavaScript.
+            let page = host.page();
+            let [emitted, dropped, deleted, rejected] = expected.map(|(_, count)| grouped(count));
+            for text in [format!(">{emitted}<"), format!("{dropped} dropped · {deleted} deleted · {rejected} rejected")] {
+                assert!(page.contains(&text), "{text} is not on the page");
+            }
+        }
+    }
+
     /// Numbers of the records that came out, in the file and in the topic, each as often as it did.
     fn out(&self) -> [Vec<i64>; 2] {
         // Two hosts that append to one file may cut each other's lines; where it counts, nothing may be missing.
@@ -149,6 +198,11 @@ impl<'a> Stream<'a> {
         kept.sort_unstable();
         kept
     }
+}
+
+/// `1,234`, of less than a million.
+fn grouped(count: u64) -> String {
+    if count < 1_000 { count.to_string() } else { format!("{},{:03}", count / 1_000, count % 1_000) }
 }
 
 fn key(row: &Row) -> String {
@@ -259,6 +313,21 @@ fn a_replay_that_was_killed_is_finished_by_the_code_that_began_it() {
     }
 }
 
+/// The partitions that a host delivers.
+fn held(host: &Host) -> Vec<Value> {
+    let status = host.status();
+    let partitions = status["partitions"].as_object().expect("partitions").values();
+    partitions.filter(|partition| partition["here"] == true).cloned().collect()
+}
+
+fn here(host: &Host) -> usize {
+    held(host).len()
+}
+
+fn delivered_here(host: &Host) -> u64 {
+    held(host).iter().map(|partition| partition["figures"]["emitted"].as_u64().expect("a count")).sum()
+}
+
 fn contains(value: &[u8], what: &[u8]) -> bool {
     value.windows(what.len()).any(|window| window == what)
 }
@@ -271,11 +340,6 @@ fn hosts_share_the_partitions_and_one_goes_on_when_another_is_killed() {
     first.ready(&stream.store());
     let mut second = stream.elsewhere().start("run", &[]);
     second.ready(&stream.elsewhere().store(&stream.name));
-    let here = |host: &Host| {
-        let status = host.status();
-        let partitions = status["partitions"].as_object().expect("partitions").clone();
-        partitions.values().filter(|partition| partition["here"] == true).count()
-    };
     wait_for("both to have a share", || (here(&first) > 0 && here(&second) > 0).then_some(()));
     assert_eq!(first.status()["partitions"].as_object().map(|all| all.len()), Some(3), "each shows all of them");
     // The one that polls the source and half of the partitions is gone.
@@ -292,6 +356,30 @@ fn hosts_share_the_partitions_and_one_goes_on_when_another_is_killed() {
     let distinct: Vec<i64> = out.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
     assert!(distinct == kept, "{} of {}", distinct.len(), kept.len());
     assert_eq!(stream.records().len(), stream.lines.len(), "each line once, whoever polled");
+}
+
+#[test]
+fn either_host_shows_the_figures_of_both_each_record_once_also_when_one_is_dead() {
+    let Some(kafka) = kafka::shared() else { return };
+    let mut stream = Stream::new(kafka, "summed", jobs::lines(3_000));
+    stream.append(Vec::new());
+    let mut file = fs::File::options().append(true).open(&stream.pipeline.file).expect("open the pipeline");
+    file.write_all(b"[[dashboard.chart]]\nfield = \"number\"\nkind = \"number\"\n").expect("write the pipeline");
+    let mut first = stream.pipeline.start("run", &[]);
+    first.ready(&stream.store());
+    let mut second = stream.elsewhere().start("run", &[]);
+    second.ready(&stream.elsewhere().store(&stream.name));
+    wait_for("each to deliver a share of it", || (delivered_here(&first) > 0 && delivered_here(&second) > 0).then_some(()));
+    stream.assert_figures(&[&first, &second]);
+    first.kill();
+    wait_for("the other to have all", || (here(&second) == 3).then_some(()));
+    stream.assert_figures(&[&second]);
+    stream.append(jobs::lines(5_000).split_off(3_000));
+    stream.assert_figures(&[&second]);
+    // All of it was counted before this one began.
+    let mut third = stream.pipeline.start("run", &[]);
+    third.ready(&stream.store());
+    stream.assert_figures(&[&second, &third]);
 }
 
 #[test]

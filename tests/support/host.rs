@@ -185,6 +185,13 @@ impl Host {
         serde_json::from_str(&body).expect("the status is JSON")
     }
 
+    /// The page of a host that was [`Host::ready`], as it comes.
+    #[track_caller]
+    pub fn page(&self) -> String {
+        let address = self.address.as_deref().expect("the host is ready");
+        get(address, "/").unwrap_or_else(|| panic!("no answer from {address}:\n{}", self.log())).1
+    }
+
     /// SIGTERM.
     pub fn terminate(&self) {
         self.signal(rustix::process::Signal::TERM);
