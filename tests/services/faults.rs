@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::cassandra::Cassandra;
 use crate::kafka::Kafka;
 use crate::scene::{Scene, assert_nothing_went_back, delivers, emitted};
-use crate::support::host::Host;
+use crate::support::host::{Host, get};
 use crate::support::{jobs, wait_for};
 
 /// Longer than the session of a member of the group, and than the host waits for an answer of Cassandra.
@@ -37,10 +37,23 @@ fn a_broker_that_is_not_there_at_the_start_is_waited_for() {
     let mut host = scene.pipeline().start("run", &[]);
     waits(&host);
     assert!(host.has_ended().is_none(), "{}", host.log());
+    // The page is there, and says what it waits for.
+    let address = host.serves(&scene.store_dir());
+    let reason = format!("waiting for the topic, kafka://{}", kafka.address());
+    wait_for("the status to say so", || (host.status()["reason"] == reason.as_str()).then_some(()));
+    assert_eq!((&host.status()["state"], &host.status()["stages"][0]["name"]), (&"starting".into(), &"triage".into()));
+    assert!(alarms(&host).contains("the topic cannot be opened, trying again"), "{}", alarms(&host));
+    assert!(host.page().contains(&reason), "{}", host.page());
+    assert_eq!(get(&address, "/readyz"), Some((503, "starting\n".to_owned())));
+    let (code, body) = get(&address, "/api/dead-letters").expect("an answer");
+    assert!(code == 503 && body.contains("has not started yet"), "{code} {body}");
+    let top = scene.pipeline().ask(&["top"], &[]).ok();
+    assert_eq!(top.result()["reason"], reason.as_str());
     kafka.start();
-    host.ready(&scene.store_dir());
+    assert_eq!(host.ready(&scene.store_dir()), address);
+    assert_eq!(get(&address, "/api/dead-letters").map(|(code, _)| code), Some(200));
     delivers(&host);
-    assert_eq!(alarms(&host), "[]");
+    assert_eq!((alarms(&host).as_str(), &host.status()["reason"]), ("[]", &serde_json::Value::Null));
     host.terminate();
     assert!(host.wait().success(), "{}", host.log());
     scene.finish((&kafka, cassandra));

@@ -162,33 +162,44 @@ impl Host {
     /// Waits until the host says that it is ready, and returns its address.
     #[track_caller]
     pub fn ready(&mut self, store: &Path) -> String {
-        let address = wait_for("the host to be ready", || {
-            if let Some(status) = self.child.try_wait().expect("ask for the host's end") {
+        let address = self.serves(store);
+        wait_for("the host to be ready", || {
+            if let Some(status) = self.has_ended() {
                 panic!("the host ended with {status} before it was ready:\n{}", self.log());
+            }
+            (get(&address, "/readyz")?.0 == 200).then_some(())
+        });
+        address
+    }
+
+    /// Waits until the host serves its page, whether or not the pipeline runs, and returns its address.
+    #[track_caller]
+    pub fn serves(&mut self, store: &Path) -> String {
+        let address = wait_for("the host to serve its page", || {
+            if let Some(status) = self.child.try_wait().expect("ask for the host's end") {
+                panic!("the host ended with {status} before it served:\n{}", self.log());
             }
             let lock = std::fs::read(store.join("owner.lock")).ok()?;
             let owner: Value = serde_json::from_slice(&lock).ok()?;
             // Until the host has written it, the file may name a predecessor.
-            let address =
-                (owner["pid"].as_u64() == Some(u64::from(self.child.id()))).then(|| owner["address"].as_str())??.to_owned();
-            (get(&address, "/readyz")?.0 == 200).then_some(address)
+            Some((owner["pid"].as_u64() == Some(u64::from(self.child.id()))).then(|| owner["address"].as_str())??.to_owned())
         });
         self.address = Some(address.clone());
         address
     }
 
-    /// `/api/status` of a host that was [`Host::ready`].
+    /// `/api/status` of a host that [`Host::serves`].
     #[track_caller]
     pub fn status(&self) -> Value {
-        let address = self.address.as_deref().expect("the host is ready");
+        let address = self.address.as_deref().expect("the host serves");
         let (_, body) = get(address, "/api/status").unwrap_or_else(|| panic!("no answer from {address}:\n{}", self.log()));
         serde_json::from_str(&body).expect("the status is JSON")
     }
 
-    /// The page of a host that was [`Host::ready`], as it comes.
+    /// The page of a host that [`Host::serves`], as it comes.
     #[track_caller]
     pub fn page(&self) -> String {
-        let address = self.address.as_deref().expect("the host is ready");
+        let address = self.address.as_deref().expect("the host serves");
         get(address, "/").unwrap_or_else(|| panic!("no answer from {address}:\n{}", self.log())).1
     }
 

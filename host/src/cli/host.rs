@@ -1,7 +1,9 @@
 //! What `run` and `dev` have in common: a pipeline under way in this process, with its page, until it ends or is told to.
 
+use std::convert::Infallible;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use serde_json::json;
@@ -17,6 +19,8 @@ use crate::store::{self, Store};
 
 /// Threads for I/O; plugins have threads of their own.
 const IO_THREADS: usize = 2;
+/// How often a start is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 pub struct Host {
     pub prepared: Prepared,
@@ -61,6 +65,15 @@ impl Host {
             out.leave_stdout_to_records();
         }
         let reporter = Reporter::default();
+        pipeline::announce(&prepared, &reporter, &options);
+        let server = args.serve(&store_dir, showing, reporter.clone(), Arc::new(options.control.clone()), out.logs().clone())?;
+        store.set_address(&server.address.to_string()).or_exit(Exit::Environment)?;
+        let page = format!("http://{}/", listen::to_open(server.address));
+        let waits = async {
+            wait_for_a_reason(&reporter).await;
+            out.line(format!("{} {pipeline} waits for its topic; page: {page}", out.paint(Tone::Warn, "!")));
+            std::future::pending::<Infallible>().await
+        };
         let running = tokio::select! {
             running = pipeline::start(prepared, store.clone(), reporter.clone(), options) => running.map_err(refused)?,
             () = signals.next() => {
@@ -68,12 +81,10 @@ impl Host {
                 out.line(&summary);
                 return Ok(Done::new(summary, json!(Ended::default())));
             }
+            never = waits => match never {},
         };
         let running = Arc::new(running);
-        let server = args.serve(&store_dir, showing, reporter.clone(), running.control(), out.logs().clone())?;
-        store.set_address(&server.address.to_string()).or_exit(Exit::Environment)?;
         drop(store);
-        let page = format!("http://{}/", listen::to_open(server.address));
         out.line(format!("{} {pipeline} runs; page: {page}", out.paint(Tone::Good, "✓")));
         // A token of a person's own choice is theirs to tell.
         if telling == Telling::Events && !public && std::env::var_os("TIDEMILL_TOKEN").is_none() {
@@ -107,6 +118,13 @@ impl Host {
         );
         out.line(&summary);
         Ok(Done::new(summary, json!(ended)))
+    }
+}
+
+/// Until the status says why the pipeline does not run yet.
+async fn wait_for_a_reason(reporter: &Reporter) {
+    while reporter.snapshot().reason.is_none() {
+        tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 

@@ -43,7 +43,7 @@ pub use crate::crash;
 pub use code::Bindings;
 pub use prepare::{Prepared, PreparedStage, prepare};
 pub use reload::{Live, Watching};
-pub use start::{Ended, Options, Running, StartError, at_rest, start};
+pub use start::{Ended, Options, Running, StartError, announce, at_rest, start};
 
 /// µs since 1970.
 fn now_micros() -> i64 {

@@ -31,6 +31,7 @@ use super::worker::Workers;
 use crate::sink::{self, Sink};
 use crate::source;
 use crate::status::Reporter;
+use crate::status::late::Late;
 use crate::status::mask::Mask;
 use crate::status::swap::Receipt;
 use crate::store::{self, Store, components};
@@ -59,11 +60,13 @@ pub struct Options {
     pub drain_deadline: Duration,
     /// `None`: nothing is ever swapped.
     pub live: Option<Arc<Live>>,
+    /// Where whoever serves the page finds the pipeline, from its start on.
+    pub control: Late,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { until_idle: false, stand_in_for: None, drain_deadline: DRAIN_DEADLINE, live: None }
+        Options { until_idle: false, stand_in_for: None, drain_deadline: DRAIN_DEADLINE, live: None, control: Late::default() }
     }
 }
 
@@ -105,11 +108,6 @@ pub struct Running {
 }
 
 impl Running {
-    /// What the API asks of it.
-    pub fn control(&self) -> Arc<dyn crate::status::Control> {
-        self.shared.clone()
-    }
-
     pub fn reporter(&self) -> &Reporter {
         &self.shared.reporter
     }
@@ -148,6 +146,11 @@ impl Running {
     }
 }
 
+/// Tells the status of a pipeline that is about to start.
+pub fn announce(prepared: &Prepared, reporter: &Reporter, options: &Options) {
+    describe::pipeline(reporter, &Present::of(prepared), 0, &[], options);
+}
+
 /// Starts both legs on the present runtime. The store is the pipeline's own. A cluster that does not answer is waited for: whoever does not
 /// want to wait drops this.
 pub async fn start(prepared: Prepared, store: Store, reporter: Reporter, options: Options) -> Result<Running, StartError> {
@@ -159,13 +162,15 @@ pub async fn start(prepared: Prepared, store: Store, reporter: Reporter, options
         match assemble(prepared.clone(), &store, &reporter, &breaker, &options).await {
             Err(StartError::Topic(topic::Error::Transient(reason))) => {
                 tracing::warn!("the topic cannot be opened, trying again: {reason}");
-                reporter.update(|snapshot| snapshot.alarms = vec![format!("the topic cannot be opened, trying again: {reason}")]);
+                reporter.update(|snapshot| {
+                    snapshot.reason = Some(format!("waiting for the topic, {}", snapshot.topic.at));
+                    snapshot.alarms = vec![format!("the topic cannot be opened, trying again: {reason}")];
+                });
                 tokio::time::sleep(back_off.pause()).await;
             }
             other => break other?,
         }
     };
-    reporter.update(|snapshot| snapshot.alarms.clear());
     let (before, present) = (assembled.before.clone(), assembled.present.clone());
     let shared = Arc::new(Shared::new(assembled.held.clone(), store, reporter.clone(), breaker));
     assembled.describe(&reporter, &options);
@@ -179,6 +184,7 @@ pub async fn start(prepared: Prepared, store: Store, reporter: Reporter, options
         reloader.good = good.unwrap_or(reloader.good);
         tokio::spawn(reloader.run(orders));
     }
+    options.control.is(shared.clone());
     let legs = supervise(shared.clone(), assembled, next, options);
     reporter.update(|snapshot| "running".clone_into(&mut snapshot.state));
     Ok(Running { shared, ended: Mutex::new(Some(tokio::spawn(legs))), before, began })

@@ -26,6 +26,7 @@ use super::dead_letter::ShownLetter;
 use super::events::Events;
 use super::follow;
 use super::guard::{self, Guard, problem};
+use super::late::NotYet;
 use super::logs::Logs;
 use super::samples::{StageDetail, shown};
 use super::token::Token;
@@ -258,7 +259,8 @@ async fn count(State(shared): State<Shared>, Path(sink): Path<String>) -> Respon
 }
 
 fn failed(error: &anyhow::Error) -> Response {
-    problem(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error:#}"))
+    let code = if error.is::<NotYet>() { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::INTERNAL_SERVER_ERROR };
+    problem(code, &format!("{error:#}"))
 }
 
 fn told(done: anyhow::Result<()>) -> Response {

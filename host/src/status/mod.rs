@@ -8,6 +8,7 @@ mod events;
 mod follow;
 mod guard;
 pub mod health;
+pub mod late;
 pub mod logs;
 pub mod mask;
 pub mod metrics;

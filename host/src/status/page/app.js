@@ -154,6 +154,8 @@ $("tabs").hidden = false;
 offer();
 fromLink();
 watch((next) => {
+  // What it could not answer before it had started.
+  if (status?.state === "starting" && next.state !== "starting") offer();
   status = next;
   drawTop();
   parts.get(open)?.draw?.(status);
