@@ -65,7 +65,7 @@ fn no_tab_has_a_serious_obstacle() {
             page.click(&format!("#tab-{tab}"));
             match tab.as_str() {
                 "pipeline" => {
-                    page.wait_for("document.querySelector('[data-part=\"stage triage\"]')");
+                    page.wait_for("document.querySelector('[data-part=\"stage triage\"].act')");
                     page.eval("document.querySelector('[aria-label=\"Before and after\"]').hidden && document.querySelector('[data-part=\"stage triage\"]')?.dispatchEvent(new MouseEvent('click'))")
                 }
                 "dead-letters" => {

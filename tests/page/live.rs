@@ -25,6 +25,8 @@ fn figures_charts_and_rows_are_those_of_the_store() {
     assert_eq!(hosted.sql("SELECT 'all', count(*) FROM \"shop.users\""), [("all".to_owned(), 300)]);
 
     page.wait_for("document.querySelectorAll('#charts > section').length >= 3");
+    // A line is drawn once it has a size.
+    page.wait_for("document.querySelector('#charts [data-field=registration_year] .dots circle')");
     let store = |query: &str| hosted.sql(query);
     let by = |field: &str| format!("SELECT {field}, count(*) FROM \"shop.users\" GROUP BY 1 ORDER BY 1");
     assert_eq!(drawn(&mut page, "gender", ".ring circle", "name"), store(&by("gender")));

@@ -73,7 +73,7 @@ fn the_topic_shows_its_partitions() {
 fn a_stage_shows_records_before_and_after_it() {
     let hosted = Hosted::changed(|_, text| text.replace("every = \"0s\"", "every = \"200ms\"").replace("records = 300\n", ""));
     let Some(mut page) = hosted.open("pipeline") else { return };
-    page.wait_for("document.querySelector('[data-part=\"stage enrich\"]')");
+    page.wait_for("document.querySelector('[data-part=\"stage enrich\"].act')");
     // By keyboard: a part that can be chosen is a button.
     page.eval("document.querySelector('[data-part=\"stage enrich\"]').focus()");
     page.press("Enter");

@@ -53,7 +53,7 @@ fn nothing_runs_whatever_stands_in_records_names_and_errors() {
             "!document.getElementById('{tab}-panel').hidden && document.getElementById('{tab}-panel').children.length"
         ));
         match tab.as_str() {
-            "pipeline" => page.click("[data-part=\"stage enrich\"]"),
+            "pipeline" => page.click("[data-part=\"stage enrich\"].act"),
             "plugins" => page.wait_for("document.querySelector('.plugin')?.textContent.includes('<img src=x')"),
             "dead-letters" => {
                 page.wait_for("document.querySelector('.letters tbody')?.textContent.includes('<img src=x')");
