@@ -16,8 +16,8 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::Error;
 
-/// What keys may take in memory before they are merged, and as much again while they are: some 250,000 uuids.
-const RECENT_BYTES: usize = 8 << 20;
+/// What keys may take in memory before they are merged, and as much again while they are: some 380,000 uuids.
+const RECENT_BYTES: usize = 12 << 20;
 /// What a key takes beside its own bytes.
 const ENTRY_BYTES: usize = 17;
 /// Keys merged with a write that brings none.

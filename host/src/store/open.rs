@@ -13,7 +13,7 @@ pub(super) const FILE: &str = "store.db";
 /// `PRAGMA application_id`: "Tide".
 const APPLICATION_ID: i32 = 0x5469_6465;
 /// `PRAGMA user_version`. It grows with each change of `schema.sql`.
-const SCHEMA_VERSION: i32 = 2;
+const SCHEMA_VERSION: i32 = 3;
 const SCHEMA: &str = include_str!("schema.sql");
 
 const PAGE_BYTES: u32 = 4096;
