@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::scene::Live;
-use crate::support::jobs;
+use crate::support::{jobs, wait_for};
 
 /// Builds that follow each other; each comes again and again, as a generation of its own.
 const MARKS: [&str; 8] = ["aaaa", "bbbb", "cccc", "dddd", "eeee", "ffff", "gggg", "hhhh"];
@@ -26,7 +26,13 @@ fn nothing_is_lost_or_torn_over_a_thousand_swaps_under_load() {
     let mut under_load = 0;
     for swap in 0..swaps() {
         live.swap(MARKS[swap % MARKS.len()]);
-        under_load += usize::from(live.settled() < records() as u64);
+        let settled = live.settled();
+        under_load += usize::from(settled < records() as u64);
+        // Swaps can be faster than records come.
+        wait_for("the new code to be given records", || {
+            let now = live.settled();
+            (now > settled || now >= records() as u64).then_some(())
+        });
     }
     let took = begun.elapsed();
     let status = live.status();
