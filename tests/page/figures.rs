@@ -143,11 +143,12 @@ fn figures_of_throughput_beside_a_crowd() {
     let hosted = users("0s", 2_000);
     hosted.until("a warm start", |status| status["totals"]["emitted"].as_u64() > Some(20_000));
     let (mut with, mut without) = (Vec::new(), Vec::new());
-    for _ in 0..2 {
-        without.push(watch(&hosted));
-        let crowd = crowd(hosted.address);
-        with.push(watch(&hosted));
-        eprintln!("{} sockets", crowd.len());
+    // There and back: a table that grows takes its rows ever more slowly.
+    for beside_a_crowd in [false, true, true, false, false, true, true, false] {
+        let crowd = beside_a_crowd.then(|| crowd(hosted.address));
+        let watched = watch(&hosted);
+        eprintln!("{:.0} records/s beside {} sockets", watched.records_per_second, crowd.map_or(0, |crowd| crowd.len()));
+        if beside_a_crowd { &mut with } else { &mut without }.push(watched);
     }
     let rate = |watched: &[Watched]| mean(watched, |one| one.records_per_second);
     let (with, without) = (rate(&with), rate(&without));
