@@ -8,6 +8,8 @@ mod cpu;
 mod figures;
 #[path = "support/http.rs"]
 mod http;
+#[path = "status/late.rs"]
+mod late;
 #[path = "status/letters.rs"]
 mod letters;
 #[path = "status/lines.rs"]

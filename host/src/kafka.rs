@@ -102,7 +102,8 @@ impl ProducerContext for Logs {
 pub fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
     match level {
         // A property that is a producer's is ignored by a consumer: a pipeline file has one list for both.
-        _ if facility == "CONFWARN" => tracing::debug!(target: "kafka", "{facility}: {message}"),
+        // What becomes of a transaction is heard by who makes it: one that a rebalance refuses is as it should be.
+        _ if matches!(facility, "CONFWARN" | "TXNERR") => tracing::debug!(target: "kafka", "{facility}: {message}"),
         RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
             tracing::error!(target: "kafka", "{facility}: {message}");
         }

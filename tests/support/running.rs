@@ -90,9 +90,14 @@ impl Running {
         self.process.id()
     }
 
-    pub fn terminate(mut self) -> ExitStatus {
+    pub fn terminate(self) -> ExitStatus {
         let pid = rustix::process::Pid::from_child(&self.process);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("send SIGTERM");
+        self.ended()
+    }
+
+    /// Waits for its end.
+    pub fn ended(mut self) -> ExitStatus {
         self.process.wait().expect("wait for tidemill")
     }
 }

@@ -14,13 +14,14 @@ use crate::config::plan::SinkAddress;
 use crate::pipeline::{self, Ended, Options, Prepared, Running, StartError};
 use crate::plugin::end_builds;
 use crate::status::Reporter;
+use crate::status::late::Late;
 use crate::status::token::Token;
 use crate::store::{self, Store};
 
 /// Threads for I/O; plugins have threads of their own.
 const IO_THREADS: usize = 2;
-/// How often a start is looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// A start that takes longer says what it waits for.
+const START_TOLD_AFTER: Duration = Duration::from_secs(1);
 
 pub struct Host {
     pub prepared: Prepared,
@@ -54,7 +55,7 @@ impl Host {
     async fn host(self, out: &Output) -> Result<Done, Failure> {
         let Host { prepared, store_dir, listen: args, options, telling } = self;
         // Before anything is open, so that a signal during the start is not lost.
-        let mut signals = Signals::new().or_exit(Exit::Environment)?;
+        let mut ends = Ends::new(options.control.clone()).or_exit(Exit::Environment)?;
         let hang_ups = signal(SignalKind::hangup()).context("listen for signals").or_exit(Exit::Environment)?;
         ending::leave_to_host();
         let store = Store::open(&store_dir).or_exit(Exit::Environment)?;
@@ -70,13 +71,14 @@ impl Host {
         store.set_address(&server.address.to_string()).or_exit(Exit::Environment)?;
         let page = format!("http://{}/", listen::to_open(server.address));
         let waits = async {
-            wait_for_a_reason(&reporter).await;
-            out.line(format!("{} {pipeline} waits for its topic; page: {page}", out.paint(Tone::Warn, "!")));
+            tokio::time::sleep(START_TOLD_AFTER).await;
+            let reason = reporter.snapshot().reason.unwrap_or_default();
+            out.line(format!("{} {pipeline} does not run yet, {reason}; page: {page}", out.paint(Tone::Warn, "!")));
             std::future::pending::<Infallible>().await
         };
         let running = tokio::select! {
             running = pipeline::start(prepared, store.clone(), reporter.clone(), options) => running.map_err(refused)?,
-            () = signals.next() => {
+            () = ends.next() => {
                 let summary = format!("{pipeline}: told to end before it ran");
                 out.line(&summary);
                 return Ok(Done::new(summary, json!(Ended::default())));
@@ -91,7 +93,7 @@ impl Host {
             let token = Token::load(&store_dir).or_exit(Exit::Environment)?;
             out.line(out.paint(Tone::Faint, format!("  with the right to change things: {page}{}", token.fragment())));
         }
-        let drained = tokio::spawn(drain_on(signals, running.clone()));
+        let drained = tokio::spawn(drain_on(ends, running.clone()));
         let reloads = tokio::spawn(reload_on(hang_ups, running.clone()));
         let receipts = running.receipts();
         let events = async {
@@ -121,13 +123,6 @@ impl Host {
     }
 }
 
-/// Until the status says why the pipeline does not run yet.
-async fn wait_for_a_reason(reporter: &Reporter) {
-    while reporter.snapshot().reason.is_none() {
-        tokio::time::sleep(LOOK_EVERY).await;
-    }
-}
-
 fn refused(error: StartError) -> Failure {
     let exit = match &error {
         StartError::Store(store::Error::Owned(_) | store::Error::Io(_)) | StartError::Workers(_) => Exit::Environment,
@@ -137,33 +132,35 @@ fn refused(error: StartError) -> Failure {
     Failure::new(exit, error.to_string())
 }
 
-/// SIGTERM and Ctrl-C.
-struct Signals {
+/// SIGTERM, Ctrl-C, and the API's drain while nothing runs that could be asked.
+struct Ends {
     terminate: Signal,
     interrupt: Signal,
+    control: Late,
 }
 
-impl Signals {
-    fn new() -> anyhow::Result<Signals> {
+impl Ends {
+    fn new(control: Late) -> anyhow::Result<Ends> {
         let on = |kind| signal(kind).context("listen for signals");
-        Ok(Signals { terminate: on(SignalKind::terminate())?, interrupt: on(SignalKind::interrupt())? })
+        Ok(Ends { terminate: on(SignalKind::terminate())?, interrupt: on(SignalKind::interrupt())?, control })
     }
 
     async fn next(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
+            () = self.control.told_to_end() => {}
         }
     }
 }
 
 /// The first signal drains; a second one leaves at once, which is as correct as a crash.
-async fn drain_on(mut signals: Signals, running: Arc<Running>) {
-    signals.next().await;
+async fn drain_on(mut ends: Ends, running: Arc<Running>) {
+    ends.next().await;
     tracing::info!("draining; a second signal leaves at once");
     running.drain();
     end_builds();
-    signals.next().await;
+    ends.next().await;
     std::process::exit(i32::from(Exit::Failed as u8));
 }
 

@@ -158,6 +158,7 @@ pub async fn start(prepared: Prepared, store: Store, reporter: Reporter, options
     let engine = prepared.engine.clone();
     let breaker = Arc::new(Breaker::default());
     let mut back_off = BackOff::new(WAIT, WAIT_MAX);
+    reporter.update(|snapshot| snapshot.reason = Some("opening its topic and its sinks".to_owned()));
     let assembled = loop {
         match assemble(prepared.clone(), &store, &reporter, &breaker, &options).await {
             Err(StartError::Topic(topic::Error::Transient(reason))) => {

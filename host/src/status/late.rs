@@ -1,8 +1,9 @@
-//! The control of a pipeline that waits for its start: until it is there, nothing can be asked of it.
+//! The control of a pipeline that waits for its start: until it is there, nothing can be asked of it but to end.
 
 use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
+use tokio::sync::Notify;
 
 use super::samples::{Followed, StageDetail};
 use super::swap::Swaps;
@@ -17,16 +18,27 @@ pub struct NotYet;
 
 /// Filled in once; cheap to clone.
 #[derive(Clone, Default)]
-pub struct Late(Arc<OnceLock<Arc<dyn Control>>>);
+pub struct Late(Arc<Waiting>);
+
+#[derive(Default)]
+struct Waiting {
+    control: OnceLock<Arc<dyn Control>>,
+    ends: Notify,
+}
 
 impl Late {
     pub fn is(&self, control: Arc<dyn Control>) {
         // Whoever is first is the pipeline.
-        let _ = self.0.set(control);
+        let _ = self.0.control.set(control);
+    }
+
+    /// Until a person asks for the end of what has not started.
+    pub async fn told_to_end(&self) {
+        self.0.ends.notified().await;
     }
 
     fn there(&self) -> anyhow::Result<&dyn Control> {
-        Ok(&**self.0.get().ok_or(NotYet)?)
+        Ok(&**self.0.control.get().ok_or(NotYet)?)
     }
 }
 
@@ -45,7 +57,13 @@ impl Control for Late {
     }
 
     async fn drain(&self) -> anyhow::Result<()> {
-        self.there()?.drain().await
+        match self.there() {
+            Ok(control) => control.drain().await,
+            Err(_) => {
+                self.0.ends.notify_one();
+                Ok(())
+            }
+        }
     }
 
     async fn runs(&self, limit: usize) -> anyhow::Result<Vec<Run>> {

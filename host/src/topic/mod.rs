@@ -283,7 +283,7 @@ pub enum Resolution {
     Discarded,
 }
 
-/// How much may be handed out and not yet settled, per partition.
+/// How much may be handed out of a partition and not yet settled.
 #[derive(Clone, Copy, Debug)]
 pub struct Window {
     pub batch_records_max: usize,
@@ -297,6 +297,24 @@ pub struct Window {
 impl Default for Window {
     fn default() -> Window {
         Window { batch_records_max: 3_000, batch_bytes_max: 4 << 20, batches_ahead: 2, linger: Duration::ZERO }
+    }
+}
+
+impl Window {
+    /// So many partitions have the whole of it each; more of them have together what these have, so that memory does not grow with their number.
+    const WHOLE: usize = 2;
+    /// A smaller batch costs more to hand about than to work on.
+    const BATCH_RECORDS_MIN: usize = 100;
+    const BATCH_BYTES_MIN: usize = 128 << 10;
+
+    /// What each of the partitions has that one consumer holds.
+    pub fn among(self, partitions: usize) -> Window {
+        let share = |most: usize, least: usize| (most * Window::WHOLE / partitions.max(Window::WHOLE)).max(least.min(most));
+        Window {
+            batch_records_max: share(self.batch_records_max, Window::BATCH_RECORDS_MIN),
+            batch_bytes_max: share(self.batch_bytes_max, Window::BATCH_BYTES_MIN),
+            ..self
+        }
     }
 }
 
@@ -350,4 +368,23 @@ pub trait Saver: Send + Sync {
 
     /// Everything below `next` is settled and will be in the next save: more may be handed out meanwhile.
     fn settled(&self, _partition: u32, _next: i64) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn partitions_have_together_what_two_of_them_would() {
+        let whole = Window::default();
+        let held = |partitions: usize| {
+            let window = whole.among(partitions);
+            (window.batch_records_max * partitions, window.batch_bytes_max * partitions)
+        };
+        assert_eq!([1, 2].map(held), [(3_000, 4 << 20), (6_000, 8 << 20)]);
+        assert!([3, 4, 7, 8, 60].map(held).iter().all(|(records, bytes)| *records <= 6_000 && *bytes <= 8 << 20));
+        assert_eq!(whole.among(1_000).batch_records_max, Window::BATCH_RECORDS_MIN, "it never comes to nothing");
+        let small = Window { batch_records_max: 4, ..whole };
+        assert_eq!(small.among(1_000).batch_records_max, 4, "nor to more than was asked for");
+    }
 }

@@ -61,6 +61,7 @@ impl EmbeddedConsumer {
             let assigned = Event::Assigned { partition, position, first: extent.first, moved: None };
             sender.try_send(Ok(assigned)).map_err(|_| Error::Fatal("the consumer's queue is too short".to_owned()))?;
         }
+        let window = window.among(readers.len());
         let reading = Reading { connection: topic.store.reader()?, assignment: assignment.clone(), window, readers, sender };
         std::thread::Builder::new()
             .name("topic-reader".to_owned())

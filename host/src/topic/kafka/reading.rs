@@ -40,8 +40,8 @@ const GIVE_BACK_WITHIN: Duration = Duration::from_secs(10);
 /// The client's own threads answer at once.
 const SEEK_WITHIN: Duration = Duration::from_secs(10);
 /// Of what is fetched ahead, for all partitions together and for one at least, KiB.
-const QUEUED_KIB: u32 = 32 << 10;
-const QUEUED_KIB_MIN: u32 = 2 << 10;
+const QUEUED_KIB: u32 = 16 << 10;
+const QUEUED_KIB_MIN: u32 = 1 << 10;
 
 pub(super) struct Context {
     changes: Mutex<VecDeque<Change>>,
@@ -438,8 +438,9 @@ impl Reading {
     /// Whether a partition had anything.
     fn look(&mut self, number: u32) -> bool {
         let settled = self.assignment.settled_up_to(number);
+        let window = self.window.among(self.lanes.len());
         let Some(lane) = self.lanes.get_mut(&number) else { return false };
-        let Looked { batch, end, failed } = lane.look(&self.window, settled);
+        let Looked { batch, end, failed } = lane.look(&window, settled);
         let found = batch.is_some() || end.is_some() || failed.is_some();
         if let Some(batch) = batch {
             self.tell(Ok(Event::Batch(batch)), None);
