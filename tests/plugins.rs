@@ -9,6 +9,7 @@ mod plugins {
     pub mod compile;
     pub mod grants;
     pub mod hostile;
+    pub mod inspect;
     pub mod prefixes;
     pub mod rows;
     pub mod wrong;

@@ -10,7 +10,7 @@ use tidemill::record::{Message, Place};
 use super::rows;
 use crate::support::{guests, root, skip_or_panic};
 
-const PYTHON: (&str, &str) = ("TIDEMILL_COMPONENTIZE_PY", "componentize-py");
+pub const PYTHON: (&str, &str) = ("TIDEMILL_COMPONENTIZE_PY", "componentize-py");
 const JAVASCRIPT: (&str, &str) = ("TIDEMILL_COMPONENTIZE_QJS", "componentize-qjs");
 
 #[test]

@@ -80,6 +80,21 @@ fn a_guest_that_spins_is_ended_by_its_cpu_time() {
     assert!(started.elapsed() >= Duration::from_millis(200));
 }
 
+/// 200 MiB at once, of the 256 that a stage has that sets no limit.
+#[test]
+fn one_instruction_over_much_memory_outlasts_its_time_by_little() {
+    let limits = Limits { batch_time: Duration::from_millis(200), ..Limits::default() };
+    let config = InstanceConfig { limits, ..config(&[]) };
+    // Time of the processor, the shortest of three: who else uses the machine's memory makes it longer.
+    let over = (0..3).map(|_| {
+        let mut instance = guests::plugin(FAULT).instantiate(&config).expect("the guest starts");
+        assert_eq!(tell(&mut instance, &["fill"]), Err(CallError::OutOfTime(limits.batch_time)));
+        instance.call_time() - limits.batch_time
+    });
+    let over = over.min().expect("three");
+    assert!(over < Duration::from_millis(50), "{over:?}");
+}
+
 #[test]
 fn a_guest_that_waits_traps_at_once() {
     let Err(CallError::Trap(reason)) = tell(&mut instance(), &["wait"]) else { panic!("a trap") };

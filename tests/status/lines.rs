@@ -7,7 +7,28 @@ use serde_json::Value;
 
 use crate::http::get;
 use crate::running::Pipeline;
-use crate::support::{PATIENCE, wait_for};
+use crate::support::{PATIENCE, guests, wait_for};
+
+#[test]
+fn what_a_plugin_says_and_prints_is_there_without_being_asked_for() {
+    let plugin = guests::component("tests/guests/fault");
+    let record =
+        |what: &str| format!(r#"{{"do":"{what}","login":{{"uuid":"00000000-0000-4000-8000-000000000001"}},"email":"a@b.c"}}"#);
+    let stage = format!("[[stage]]\nname = \"told\"\nplugin = \"{}\"\n", plugin.display());
+    let pipeline = Pipeline::of_payloads(&[&record("log"), &record("print")]).and(&stage);
+    let host = pipeline.run();
+    let said = |text: &str| {
+        let line = wait_for(text, || {
+            get(host.address, &format!("/api/logs?component=plugin&text={text}")).json()["lines"].get(0).cloned()
+        });
+        (line["level"].as_str().expect("a level").to_owned(), line["text"].as_str().expect("a text").to_owned())
+    };
+    // Escaped: a plugin cannot forge a second line or talk to the terminal.
+    let (level, text) = said("log");
+    assert!(level == "info" && text.starts_with(r"told to log\u{1b}[31m\nsecond line"), "{level} {text}");
+    let (level, text) = said("print");
+    assert!(level == "info" && text.starts_with("told to print") && text.contains("stage=told context=stdout"), "{level} {text}");
+}
 
 #[test]
 fn files_are_followed_found_streamed_and_downloaded() {

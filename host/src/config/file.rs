@@ -203,8 +203,7 @@ pub struct StageFile {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct LimitsFile {
-    /// Memory of each instance of the plugin, 64 KiB to 4 GiB. Fresh memory costs the machine time that no limit can cut
-    /// short.
+    /// Memory of each instance of the plugin, 64 KiB to 4 GiB.
     #[schemars(extend("default" = defaults::MEMORY))]
     pub memory: Option<Written<HumanSize>>,
     /// Elements of all of an instance's tables together.

@@ -282,7 +282,9 @@ impl<'a> Settle<'a> {
             return Ok(());
         }
         crash::point("before-boundary");
+        let began = Instant::now();
         self.save(self.ahead(end)).await?;
+        self.deliver.report.boundary(began.elapsed());
         crash::point("after-boundary");
         Ok(())
     }

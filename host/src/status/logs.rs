@@ -183,9 +183,9 @@ pub fn start(verbosity: Verbosity) -> Logs {
     let logs = Logs::default();
     let default = match verbosity {
         Verbosity::Errors => "error",
-        Verbosity::Normal => "warn,tidemill=info",
-        Verbosity::More => "info,tidemill=debug",
-        Verbosity::Everything => "debug,tidemill=trace",
+        Verbosity::Normal => "warn,tidemill=info,plugin=info",
+        Verbosity::More => "info,tidemill=debug,plugin=debug",
+        Verbosity::Everything => "debug,tidemill=trace,plugin=trace",
     };
     let filter = std::env::var("TIDEMILL_LOG")
         .ok()

@@ -54,7 +54,7 @@ pub const METRICS: &[Metric] = &[
     gauge(
         "tidemill_swap_seconds",
         &["part"],
-        "How long the last swap took: whole, to compile, and the longest pause of a partition",
+        "How long the last swap took: whole, to compile, the longest pause of a partition; and to save the latest boundary, where that is not saved with the rows",
     ),
     counter("tidemill_sink_rows_total", &["sink"], "Rows written since the start"),
     counter("tidemill_sink_retries_total", &["sink"], "Writes that were tried again since the start"),
@@ -139,7 +139,12 @@ fn values(name: &str, snapshot: &Snapshot) -> Vec<(Vec<String>, f64)> {
         }
         "tidemill_swap_seconds" if snapshot.swaps.last_took_ms > 0.0 => {
             let swaps = &snapshot.swaps;
-            let parts = [("whole", swaps.last_took_ms), ("compile", swaps.last_compile_ms), ("pause", swaps.last_pause_ms)];
+            let parts = [
+                ("whole", swaps.last_took_ms),
+                ("compile", swaps.last_compile_ms),
+                ("pause", swaps.last_pause_ms),
+                ("boundary", swaps.last_boundary_ms),
+            ];
             parts.into_iter().map(|(part, ms)| (vec![part.to_owned()], ms / 1e3)).collect()
         }
         "tidemill_sink_rows_total" => sinks(|sink| sink.rows as f64),

@@ -110,7 +110,7 @@ const drawForm = memo((row, at) => {
   set(nodes.form, name ? `The last slip that came through here ${at ? `at ${clock(at)} ` : ""}was that of ${name}.` : "");
 });
 
-const drawSwaps = memo((swaps) => set(nodes.swaps, swaps && swaps.applied ? `Since this host was started, ${plural(swaps.applied, "change was", "changes were")} swapped in; the last took ${millis(swaps["last-took-ms"])} and held the stream for ${millis(swaps["last-pause-ms"])}.` : ""));
+const drawSwaps = memo((swaps) => set(nodes.swaps, swaps && swaps.applied ? `Since this host was started, ${plural(swaps.applied, "change was", "changes were")} swapped in; the last took ${millis(swaps["last-took-ms"])} and held the stream for ${millis(swaps["last-pause-ms"])}${swaps["last-boundary-ms"] ? ` and its rows for ${millis(swaps["last-boundary-ms"])}` : ""}.` : ""));
 
 const drawCluster = memo((pipeline, topic, sinks) => {
   const cluster = topic.at !== "embedded";

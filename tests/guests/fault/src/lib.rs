@@ -68,7 +68,7 @@ impl Fields for Fault {
             },
             // One instruction over much memory, again and again.
             "fill" => {
-                let mut room = vec![1; 200 << 20];
+                let mut room = vec![1_u8; 200 << 20];
                 loop {
                     room.fill(std::hint::black_box(2));
                 }
