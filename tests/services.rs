@@ -29,6 +29,8 @@ mod hosts;
 mod jars;
 #[path = "services/kafka.rs"]
 mod kafka;
+#[path = "services/nulls.rs"]
+mod nulls;
 #[path = "services/passed.rs"]
 mod passed;
 #[path = "services/process.rs"]

@@ -19,7 +19,7 @@ use crate::topic::{Boundary, GenerationContent};
 use crate::transform::{Chain, ChainPlan, Stage, Stages, blame};
 
 /// Rounds of what takes microseconds, and of what takes as long as its limit.
-const ROUNDS: usize = 300;
+const ROUNDS: usize = 3_000;
 const STOPS: usize = 40;
 /// What the guests that are stopped may take.
 const STOPPED_AFTER: Duration = Duration::from_millis(50);

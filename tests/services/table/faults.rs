@@ -87,20 +87,20 @@ fn now_and_then(of: Condition) -> Condition {
     Condition::not(Condition::ConnectionRegisteredAnyEvent).and(of).and(Condition::RandomWithProbability(0.25))
 }
 
-fn on_execute(reaction: RequestReaction) -> Fault {
+pub fn on_execute(reaction: RequestReaction) -> Fault {
     Fault {
         requests: vec![RequestRule(now_and_then(Condition::RequestOpcode(RequestOpcode::Execute)), reaction)],
         responses: Vec::new(),
     }
 }
 
-struct Fault {
-    requests: Vec<RequestRule>,
-    responses: Vec<ResponseRule>,
+pub struct Fault {
+    pub requests: Vec<RequestRule>,
+    pub responses: Vec<ResponseRule>,
 }
 
 /// The write is applied, and the answer says otherwise.
-fn applied_but(error: DbError) -> Fault {
+pub fn applied_but(error: DbError) -> Fault {
     let lie = move |frame: ResponseFrame| match frame.body.as_ref() == VOID {
         true => ResponseFrame::forged_error(frame.params, error.clone(), None).expect("an error frame"),
         false => frame,

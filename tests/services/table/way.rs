@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use scylla::value::{CqlTimestamp, CqlValue};
+use scylla_proxy::{RequestReaction, example_db_errors};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::runtime;
+use super::{faults, runtime};
 use crate::cassandra;
 use crate::process::Port;
 use crate::support::host::Pipeline;
@@ -107,6 +108,30 @@ fn users_arrive_in_both_tables_as_computed_natively_and_a_second_delivery_change
     assert_eq!(read(cassandra, "way"), (users, by_nation));
 }
 
+/// The sink alone is tried with each fault in `faults`; here the position, the dead letters and the proof hang on it too.
+#[test]
+fn behind_a_network_that_lies_and_fails_a_pipeline_writes_what_it_writes_without() {
+    let Some(cassandra) = cassandra::shared() else { return };
+    let (port, runtime) = (Port::choose(), runtime());
+    let mut proxy = faults::proxied(cassandra, &port, &runtime);
+    let lies = faults::applied_but(example_db_errors::write_timeout()).responses;
+    let fails = faults::on_execute(RequestReaction::forge().overloaded()).requests;
+    proxy.running_nodes[0].change_response_rules(Some(lies));
+    proxy.running_nodes[0].change_request_rules(Some(fails));
+    let (_dir, pipeline) = pipeline(&format!("127.0.0.1:{}", port.number()), "lied", 2_000);
+    let mut host = pipeline.start("run", &[]);
+    host.ready(&pipeline.store("way"));
+    wait_for("the rows", || (host.status()["totals"]["emitted"] == 2_000).then_some(()));
+    let sinks = host.status()["sinks"].take();
+    assert!(sinks[0]["retries"].as_u64() > Some(0) && sinks[1]["retries"].as_u64() > Some(0), "nothing happened: {sinks}");
+    host.terminate();
+    assert!(host.wait().success(), "{}", host.log());
+    proxy.turn_off_rules();
+    let (users, by_nation) = read(cassandra, "lied");
+    compare(&pipeline, &users, &by_nation);
+    assert_eq!(pipeline.verify(), Vec::<String>::new());
+}
+
 #[test]
 fn a_cluster_that_is_down_is_waited_for_told_and_does_not_hold_the_end() {
     let Some(cassandra) = cassandra::shared() else { return };
@@ -133,7 +158,7 @@ fn a_cluster_that_is_down_is_waited_for_told_and_does_not_hold_the_end() {
     host.ready(&pipeline.store("way"));
     down(&host);
     let runtime = runtime();
-    let _proxy = super::faults::proxied(cassandra, &port, &runtime);
+    let _proxy = faults::proxied(cassandra, &port, &runtime);
     wait_for("the rows", || (host.status()["totals"]["emitted"] == 500).then_some(()));
     // They are looked at once a second.
     let at_rest = |sink: &Value| sink["unanswered"] == 0 && sink["breaker"] == "closed";

@@ -8,6 +8,9 @@ use serde_json::{Map, Value, json};
 use crate::bench::cluster::{Bench, Compared, Into, Latency, Through};
 use crate::cli::{Done, Exit, Failure, OrExit, Output};
 
+/// Records of the topic that Cassandra is warmed with, at most.
+const WARM_ROWS: u64 = 200_000;
+
 #[derive(clap::Args)]
 pub(super) struct ClusterArgs {
     /// A broker
@@ -25,6 +28,9 @@ pub(super) struct ClusterArgs {
     /// Records of each topic that goes to Cassandra
     #[arg(long, value_name = "COUNT", default_value_t = 200_000)]
     rows: u64,
+    /// Partitions of each of these topics
+    #[arg(long, value_name = "COUNT", value_delimiter = ',', default_values_t = [1, 2, 4])]
+    partitions: Vec<u32>,
     /// How often the contenders take turns
     #[arg(long, value_name = "COUNT", default_value_t = 3)]
     rounds: usize,
@@ -40,7 +46,7 @@ pub(super) struct ClusterArgs {
 enum Part {
     /// Filled topic to null
     Null,
-    /// Filled topic to Cassandra, with 1, 2 and 4 partitions, and two hosts
+    /// Filled topics to Cassandra, and two hosts over the last
     Cassandra,
     /// Produced to readable
     Latency,
@@ -68,7 +74,7 @@ pub(super) fn run(args: ClusterArgs, out: &Output) -> Result<Done, Failure> {
         results.insert("null".to_owned(), json!(compared));
     }
     if wants(Part::Cassandra) || wants(Part::Latency) || wants(Part::Restart) {
-        let topic = bench.fill(1, args.rows).map_err(failed)?;
+        let topic = bench.fill(1, args.rows.min(WARM_ROWS)).map_err(failed)?;
         let rates = bench.warm(&topic).map_err(failed)?;
         let shown: Vec<String> = rates.iter().map(|rate| format!("{rate:.0}")).collect();
         out.line(format!("Cassandra is warm: native rows/s were {}", shown.join(", ")));
@@ -90,30 +96,27 @@ pub(super) fn run(args: ClusterArgs, out: &Output) -> Result<Done, Failure> {
                 results.insert(format!("restart-{how}"), json!(restart));
             }
         }
+        bench.forget(topic);
         if wants(Part::Cassandra) {
-            results.insert("cassandra".to_owned(), cassandra(&bench, topic, &args, out).map_err(failed)?);
-        } else {
-            bench.forget(topic);
+            results.insert("cassandra".to_owned(), cassandra(&bench, &args, out).map_err(failed)?);
         }
     }
     drop(progress);
     Ok(Done::new("measured the cluster", Value::Object(results)))
 }
 
-/// With 1, 2 and 4 partitions, and two hosts over the 4.
-fn cassandra(bench: &Bench, one: crate::bench::cluster::Filled, args: &ClusterArgs, out: &Output) -> Result<Value, String> {
-    let mut all = vec![bench.compare(&one, Into::Cassandra, args.rounds)?];
-    tell(out, "Cassandra, 1 partition", &all[0]);
-    bench.forget(one);
-    let mut two_hosts = Through::default();
-    for partitions in [2, 4] {
-        let topic = bench.fill(partitions, args.rows)?;
+fn cassandra(bench: &Bench, args: &ClusterArgs, out: &Output) -> Result<Value, String> {
+    let mut all = Vec::with_capacity(args.partitions.len());
+    let mut two_hosts = None;
+    for (at, partitions) in args.partitions.iter().enumerate() {
+        let topic = bench.fill(*partitions, args.rows)?;
         let compared = bench.compare(&topic, Into::Cassandra, args.rounds)?;
-        tell(out, &format!("Cassandra, {partitions} partitions"), &compared);
+        tell(out, &format!("Cassandra, partitions: {partitions}"), &compared);
         all.push(compared);
-        if partitions == 4 {
-            two_hosts = bench.hosts(&topic, Into::Cassandra, 2)?;
-            line(out, "tidemill, two hosts", &two_hosts);
+        if at + 1 == args.partitions.len() && *partitions > 1 {
+            let through = bench.hosts(&topic, Into::Cassandra, 2)?;
+            line(out, "tidemill, two hosts", &through);
+            two_hosts = Some(through);
         }
         bench.forget(topic);
     }
