@@ -11,7 +11,7 @@ use scylla_proxy::{
     Condition, Node, Proxy, Reaction, RequestOpcode, RequestReaction, RequestRule, ResponseFrame, ResponseOpcode,
     ResponseReaction, ResponseRule, RunningProxy, ShardAwareness, example_db_errors,
 };
-use tidemill::config::plan::CqlType;
+use tidemill::config::plan::{Consistency, CqlType};
 use tidemill::record::{Batch, Column, Columns, RecordRef, Values};
 use tidemill::sink::{Bound, Emitted, Error, Sink};
 
@@ -157,6 +157,23 @@ fn dropped_connections_are_made_again_and_the_table_is_the_same() {
     proxy.running_nodes[0].change_request_rules(Some(vec![RequestRule(some, RequestReaction::drop_connection())]));
     assert!(write_patiently(&table) > 0);
     assert_eq!(read(cassandra, "lost.connections"), read(cassandra, "lost.undisturbed"));
+}
+
+#[test]
+fn replicas_that_are_not_there_are_waited_for_and_told() {
+    let Some(cassandra) = cassandra::shared() else { return };
+    let columns = [("v", CqlType::BigInt), ("w", CqlType::BigInt)];
+    let mut plan = plan(&cassandra.address(), "replicas.rows", &columns);
+    plan.cluster.consistency = Consistency::Two;
+    let table = open(&plan);
+    match table.runtime.block_on(table.sink.write(&bind(table.sink.as_ref()))) {
+        Err(Error::Partly { rest, refused, reason }) => {
+            assert_eq!((rest.rows() as i64, refused), (ROWS, Vec::new()), "no row is to blame");
+            assert!(reason.contains("consistency: Two, required: 2, alive: 1"), "{reason}");
+        }
+        other => panic!("one node cannot keep two copies: {other:?}"),
+    }
+    assert!(read(cassandra, "replicas.rows").is_empty());
 }
 
 #[test]
