@@ -160,8 +160,13 @@ fn accepts(name: &str, value: &str) -> Result<(), Refused> {
     }
     match ClientConfig::new().set(name, value).create_native_config() {
         Ok(_) => Ok(()),
-        Err(KafkaError::ClientConfig(_, reason, ..)) if reason.contains("not supported in this build") => Err(Refused::NotBuilt),
+        Err(KafkaError::ClientConfig(_, reason, ..)) if lacks_tls(&reason) => Err(Refused::NotBuilt),
         Err(KafkaError::ClientConfig(_, reason, ..)) if reason.contains("No such configuration property") => Err(Refused::Name),
         Err(_) => Err(Refused::Value),
     }
+}
+
+/// By its words for a property or a value that only a library gives which it was built without.
+fn lacks_tls(reason: &str) -> bool {
+    reason.ends_with("at build time") && ["OpenSSL", "libsasl2"].iter().any(|library| reason.contains(library))
 }
