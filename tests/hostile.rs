@@ -6,6 +6,8 @@
 //! `;; repeat <n>: <text>` stands for n of them.
 
 mod support;
+#[path = "support/zoo.rs"]
+mod zoo;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -16,142 +18,37 @@ use support::host::{Answer, Pipeline};
 use support::read::Store;
 use support::root;
 use tempfile::TempDir;
-use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
-use wit_parser::Resolve;
+use zoo::Guest;
 
-struct Guest {
-    name: String,
-    source: String,
-}
-
-impl Guest {
-    fn all() -> Vec<Guest> {
-        let mut guests: Vec<Guest> = fs::read_dir(root().join("tests/hostile"))
-            .expect("list the zoo")
-            .map(|entry| entry.expect("an entry").path())
-            .filter(|path| path.extension().is_some_and(|extension| extension == "wat") && !path.ends_with("prelude.wat"))
-            .map(|path| {
-                let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
-                Guest { name, source: fs::read_to_string(&path).expect("read a guest") }
-            })
-            .collect();
-        guests.sort_by(|a, b| a.name.cmp(&b.name));
-        guests
+/// Runs the guest in a pipeline of its own, through the real binary; says what is other than its verdict.
+fn run(guest: &Guest) -> Result<(), String> {
+    let dir = TempDir::new().expect("make a folder");
+    let plugin = dir.path().join("guest.wasm");
+    fs::write(&plugin, guest.component()).expect("write the guest");
+    let source = dir.path().join("records.ndjson");
+    fs::write(&source, lines()).expect("write the records");
+    let mut pipeline = Pipeline::new(root().join("tests/hostile/pipeline.toml"), dir.path().join("data"))
+        .set(&format!("stage.guest.plugin={}", plugin.display()))
+        .set(&format!("source.path={}", source.display()))
+        .env("XDG_CACHE_HOME", &dir.path().join("cache").display().to_string())
+        .env("SECRET_OF_THE_HOST", "hush");
+    for limit in guest.directives("limits").flat_map(str::split_whitespace) {
+        pipeline = pipeline.set(&format!("stage.guest.limits.{limit}"));
     }
-
-    fn directives<'g>(&'g self, name: &'g str) -> impl Iterator<Item = &'g str> {
-        let lines = self.source.lines().filter_map(|line| line.strip_prefix(";; "));
-        lines.filter_map(move |line| line.strip_prefix(name)?.strip_prefix(": ").map(str::trim))
-    }
-
-    /// First word and rest.
-    fn verdict(&self) -> (&str, &str) {
-        let verdict = self.directives("verdict").next().unwrap_or_else(|| panic!("{} has no verdict", self.name));
-        verdict.split_once(' ').unwrap_or((verdict, ""))
-    }
-
-    /// The guest's own text around the prelude, without the paragraphs that it says anew.
-    fn module(&self) -> String {
-        let prelude = fs::read_to_string(root().join("tests/hostile/prelude.wat")).expect("read the prelude");
-        let own: String = self.source.lines().map(repeated).collect();
-        let (imports, own): (Vec<&str>, Vec<&str>) = own.lines().partition(|line| line.starts_with("(import "));
-        let says = |paragraph: &str| {
-            let defined = paragraph.lines().find_map(defined);
-            defined.is_some() && own.iter().any(|line| self::defined(line) == defined)
+    let (verdict, why) = guest.verdict();
+    let answer = pipeline.run_until_idle();
+    safe_to_print(&answer)?;
+    if answer.exit == 2 && matches!(verdict, "refused" | "either") {
+        let told = answer.envelope["result"].to_string();
+        return match told.contains(&why.escape_default().to_string()) || told.contains(why) {
+            true => Ok(()),
+            false => Err(format!("refused for another reason: {told}")),
         };
-        let honest: Vec<&str> = prelude.split("\n\n").filter(|paragraph| !says(paragraph)).collect();
-        format!("(module\n{}\n{}\n{}\n)", imports.join("\n"), honest.join("\n\n"), own.join("\n"))
     }
-
-    fn component(&self) -> Vec<u8> {
-        let form = self.directives("form").next().unwrap_or("component");
-        let module = self.module();
-        let mut module = wat::parse_str(&module).unwrap_or_else(|error| panic!("{}: {error}\n{}", self.name, head(&module)));
-        match form {
-            "empty" => return Vec::new(),
-            "module" => return module,
-            _ => {}
-        }
-        let mut exports: String = self.directives("exports").collect();
-        if exports.is_empty() {
-            exports = "export tidemill:plugin/fields@0.1.0;".to_owned();
-        }
-        let imports: String = self.directives("world").collect();
-        let wasi = fs::read_to_string(root().join("tests/hostile/wasi.wit")).expect("read the interfaces");
-        let contract = fs::read_to_string(root().join("wit/v0.1/plugin.wit")).expect("read the contract");
-        let (interfaces, _) = contract.split_once("\nworld ").expect("the worlds come last");
-        let (_, interfaces) = interfaces.split_once("package tidemill:plugin@0.1.0;").expect("the package's name");
-        let interfaces: String =
-            interfaces.lines().filter(|line| !line.trim_start().starts_with("///")).fold(String::new(), |mut all, line| {
-                all.push_str(line);
-                all.push('\n');
-                all
-            });
-        let text = format!(
-            "package test:zoo;\ninterface extra {{ f: func(); }}\nworld guest {{ {imports} {exports} }}\n\
-             package tidemill:plugin@0.1.0 {{\n{interfaces}\n}}\n{wasi}"
-        );
-        let mut resolve = Resolve::default();
-        let package = resolve.push_str("zoo.wit", &text).unwrap_or_else(|error| panic!("{}: {error:#}", self.name));
-        let world = resolve.select_world(&[package], Some("guest")).expect("the world");
-        embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).expect("metadata");
-        let encoder = ComponentEncoder::default().module(&module);
-        let component = encoder.and_then(|mut encoder| encoder.encode());
-        let mut component = component.unwrap_or_else(|error| panic!("{}: {error:#}", self.name));
-        if form == "cut" {
-            component.truncate(component.len() - 100);
-        }
-        component
+    if answer.exit != 0 {
+        return Err(format!("exit {}: {}\n{}", answer.exit, answer.envelope, answer.stderr));
     }
-
-    /// Runs the guest in a pipeline of its own, through the real binary; says what is other than its verdict.
-    fn judge(&self) -> Result<(), String> {
-        let dir = TempDir::new().expect("make a folder");
-        let plugin = dir.path().join("guest.wasm");
-        fs::write(&plugin, self.component()).expect("write the guest");
-        let source = dir.path().join("records.ndjson");
-        fs::write(&source, lines()).expect("write the records");
-        let mut pipeline = Pipeline::new(root().join("tests/hostile/pipeline.toml"), dir.path().join("data"))
-            .set(&format!("stage.guest.plugin={}", plugin.display()))
-            .set(&format!("source.path={}", source.display()))
-            .env("XDG_CACHE_HOME", &dir.path().join("cache").display().to_string())
-            .env("SECRET_OF_THE_HOST", "hush");
-        for limit in self.directives("limits").flat_map(str::split_whitespace) {
-            pipeline = pipeline.set(&format!("stage.guest.limits.{limit}"));
-        }
-        let (verdict, why) = self.verdict();
-        let answer = pipeline.run_until_idle();
-        safe_to_print(&answer)?;
-        if answer.exit == 2 && matches!(verdict, "refused" | "either") {
-            let told = answer.envelope["result"].to_string();
-            return match told.contains(&why.escape_default().to_string()) || told.contains(why) {
-                true => Ok(()),
-                false => Err(format!("refused for another reason: {told}")),
-            };
-        }
-        if answer.exit != 0 {
-            return Err(format!("exit {}: {}\n{}", answer.exit, answer.envelope, answer.stderr));
-        }
-        compare(&Store::open(&pipeline.store("zoo"), "zoo"), verdict, why)
-    }
-}
-
-/// The name that a line begins to define.
-fn defined(line: &str) -> Option<&str> {
-    line.strip_prefix('(')?.split([' ', ')']).nth(1).filter(|name| name.starts_with('$'))
-}
-
-/// `;; repeat 3: x` as three lines of `x`.
-fn repeated(line: &str) -> String {
-    let parts = line.strip_prefix(";; repeat ").and_then(|rest| rest.split_once(": "));
-    match parts {
-        Some((count, text)) => format!("{text}\n").repeat(count.parse().expect("a number")),
-        None => format!("{line}\n"),
-    }
-}
-
-fn head(text: &str) -> &str {
-    &text[..text.floor_char_boundary(4_000)]
+    compare(&Store::open(&pipeline.store("zoo"), "zoo"), verdict, why)
 }
 
 const RECORDS: usize = 60;
@@ -230,9 +127,8 @@ fn judge(quarter: usize) {
     assert!(guests.len() >= 50, "the zoo is somewhere else now");
     let only = std::env::var("TIDEMILL_GUEST").ok();
     let chosen = guests.iter().skip(quarter).step_by(4).filter(|guest| only.as_ref().is_none_or(|only| guest.name == *only));
-    let escaped: Vec<String> = chosen
-        .filter_map(|guest| guest.judge().err().map(|why| format!("{} ({}): {why}", guest.name, guest.verdict().0)))
-        .collect();
+    let escaped: Vec<String> =
+        chosen.filter_map(|guest| run(guest).err().map(|why| format!("{} ({}): {why}", guest.name, guest.verdict().0))).collect();
     assert!(escaped.is_empty(), "{} guests did other than their verdict:\n{}", escaped.len(), escaped.join("\n\n"));
 }
 
@@ -260,9 +156,9 @@ fn last_quarter_of_the_zoo() {
 #[test]
 fn an_honest_guest_fails_every_verdict_but_its_own() {
     let honest = |verdict: &str| Guest { name: "honest".to_owned(), source: format!(";; Honest.\n;; verdict: {verdict}\n") };
-    assert_eq!(honest("harmless").judge(), Ok(()));
+    assert_eq!(run(&honest("harmless")), Ok(()));
     for verdict in ["refused x", "blamed x", "all x"] {
-        assert!(honest(verdict).judge().is_err(), "{verdict}");
+        assert!(run(&honest(verdict)).is_err(), "{verdict}");
     }
     assert!(!Path::new(&root().join("tests/hostile/honest.wat")).exists());
 }

@@ -6,6 +6,8 @@ mod broken;
 mod cuts;
 #[path = "reload/file.rs"]
 mod file;
+#[path = "reload/given.rs"]
+mod given;
 #[path = "reload/judged.rs"]
 mod judged;
 #[path = "reload/prefixes.rs"]
@@ -19,5 +21,9 @@ mod scene;
 mod support;
 #[path = "reload/swaps.rs"]
 mod swaps;
+#[path = "reload/together.rs"]
+mod together;
 #[path = "reload/watching.rs"]
 mod watching;
+#[path = "support/zoo.rs"]
+mod zoo;

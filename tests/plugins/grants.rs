@@ -8,9 +8,8 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Duration;
 
-use secrecy::SecretString;
 use tempfile::TempDir;
-use tidemill::config::plan::{Grants, HttpGrant, Limits, ReadGrant};
+use tidemill::config::plan::{Grants, HttpGrant, Limits, ReadGrant, Secret};
 use tidemill::plugin::grants::{Wish, imports, missing};
 use tidemill::plugin::{CallError, Granted, InstanceConfig};
 use tidemill::record::Values;
@@ -111,7 +110,7 @@ fn ok(body: &str) -> String {
 #[test]
 fn a_granted_origin_is_asked_and_the_host_puts_the_secret_in() {
     let server = Server::saying(ok("hello"));
-    let secret = ("Authorization".to_owned(), SecretString::from("Bearer hush".to_owned()));
+    let secret = ("Authorization".to_owned(), Secret::from("Bearer hush".to_owned()));
     let grant = HttpGrant { headers: vec![secret], ..server.grant() };
     assert!(!format!("{grant:?}").contains("hush"));
     assert_eq!(errand(granting(grant.clone()), "get", &server.url("/users?page=2")), Ok("200 hello".to_owned()));
@@ -227,7 +226,7 @@ fn a_granted_directory_is_read_and_nothing_beside_it() {
 
 #[test]
 fn only_granted_variables_are_seen() {
-    let env = vec![("ZONE".to_owned(), SecretString::from("Europe/Vienna".to_owned()))];
+    let env = vec![("ZONE".to_owned(), Secret::from("Europe/Vienna".to_owned()))];
     let grants = || Grants { env: env.clone(), ..Grants::default() };
     assert_eq!(errand(grants(), "env", "ZONE"), Ok("Europe/Vienna".to_owned()));
     refused(grants(), "env", "PATH", "NotPresent");

@@ -156,12 +156,14 @@ fn what_was_taken_back_stays_away_over_a_restart_though_its_file_lies_there() {
     live.finish();
 }
 
-/// Bad code comes into force before a record shows that it is bad, then this happens, and then the records come.
-fn watched_on(happens: impl FnOnce(&mut Live)) {
-    const GOOD: usize = 1_000;
+const GOOD: usize = 1_000;
+
+/// Code with a mark comes into force before a record shows that it is bad, then this happens, and then so many records come.
+#[track_caller]
+fn watched_on(bad: &str, later: usize, why: &[&str], happens: impl FnOnce(&mut Live)) {
     let what = |number: usize| if number < GOOD { "keep" } else { "fix" };
     let line = |number| format!(r#"{{"number":{number},"name":"job-{number}","do":"{}"}}"#, what(number)).into_bytes();
-    let mut scene = jobs::Scene::new(TABLE, (0..3 * GOOD).map(line).collect());
+    let mut scene = jobs::Scene::new(TABLE, (0..GOOD + later).map(line).collect());
     let source = scene.dir.path().join("jobs.ndjson");
     let (known, later) = scene.lines.split_at(GOOD);
     fs::write(&source, [&known.join(&b'\n')[..], b"\n"].concat()).unwrap();
@@ -169,7 +171,7 @@ fn watched_on(happens: impl FnOnce(&mut Live)) {
     scene.swap("good");
     let mut live = Live::of(scene);
     wait_for("what there is to be settled", || (live.settled() == GOOD as u64).then_some(()));
-    let bad = live.scene.marks.component("0000");
+    let bad = live.scene.marks.component(bad);
     live.save(&bad);
     live.receipt("applied", 0);
     let generation = live.generation();
@@ -179,7 +181,7 @@ fn watched_on(happens: impl FnOnce(&mut Live)) {
     let back = live.receipt("rolled-back", 0);
     assert!(back["who"] == "breaker" && back["from-generation"] == generation, "{back}");
     let reason = back["reason"].as_str().unwrap_or_default();
-    assert!(reason.contains(&format!("the code before 0 of {GOOD}; as in: job 1")), "{reason}");
+    assert!(why.iter().all(|why| reason.contains(why)), "{reason}");
     live.serves("good");
     wait_for("it to be told", || (live.status()["stages"][0]["candidate"]["state"] == "quarantined").then_some(()));
     live.restart(&["--watch"]);
@@ -187,9 +189,46 @@ fn watched_on(happens: impl FnOnce(&mut Live)) {
     live.finish();
 }
 
+const REJECTS_MORE: &[&str] = &["it rejected ", "the code before 0 of 1000; as in: job 1"];
+
+#[test]
+fn code_that_traps_is_taken_back() {
+    watched_on("trap", 2 * GOOD, &["it rejected ", "the code before 0 of 1000; as in: ", "trap: "], |_| {});
+}
+
+/// Few records: what waits is one batch, which may not take longer than a call.
+#[test]
+fn code_that_takes_longer_is_taken_back() {
+    watched_on("slow", 400, &["it takes ", " µs for a record, the code before took "], |_| {});
+}
+
+#[test]
+fn code_that_fails_on_records_already_seen_never_comes_into_force() {
+    let lines = (0..8_000).map(|number| format!(r#"{{"number":{number},"name":"job-{number}","do":"fix"}}"#).into_bytes());
+    let mut scene = jobs::Scene::new(TABLE, lines.collect());
+    scene.swap("good");
+    let mut live = Live::of(scene);
+    live.flows(300);
+    let before = (live.digest(), live.generation());
+    let bad = live.scene.marks.component("trap");
+    live.save(&bad);
+    let refused = live.receipt("refused", 0);
+    let reason = refused["reason"].as_str().unwrap_or_default();
+    assert!(reason.contains("tried with ") && reason.contains(" recent records, stage triage failed: "), "{reason}");
+    assert!(reason.contains("trap: "), "{reason}");
+    live.flows(100);
+    assert_eq!((live.digest(), live.generation(), live.count("applied")), (before.0, before.1, 0));
+    let same = live.scene.marks.variant("good", 1);
+    live.save(&same);
+    let applied = live.receipt("applied", 0);
+    assert!(applied["probed"].as_u64().is_some_and(|probed| probed > 0), "{applied}");
+    let scene = live.finish();
+    assert!(scene.store().dead_letters().is_empty());
+}
+
 #[test]
 fn a_swap_that_was_watched_when_the_host_was_killed_is_watched_on_by_the_next_one() {
-    watched_on(|live| {
+    watched_on("0000", 2 * GOOD, REJECTS_MORE, |live| {
         live.host.signal(rustix::process::Signal::KILL);
         assert!(Host::was_killed(live.host.wait()));
         live.host = live.scene.pipeline.start("run", &["--watch"]);
@@ -199,7 +238,7 @@ fn a_swap_that_was_watched_when_the_host_was_killed_is_watched_on_by_the_next_on
 
 #[test]
 fn a_swap_is_watched_on_where_the_source_changes_meanwhile() {
-    watched_on(|live| {
+    watched_on("0000", 2 * GOOD, REJECTS_MORE, |live| {
         live.edit("records-per-poll = 60", "records-per-poll = 59");
         live.receipt("restarted", 0);
     });

@@ -1,7 +1,6 @@
 //! Any JSON API: where its records are, how it pages, and what of it is refused.
 
-use secrecy::SecretString;
-use tidemill::config::plan::{HttpPlan, NextPage, SourceKind, SourcePlan};
+use tidemill::config::plan::{HttpPlan, NextPage, Secret, SourceKind, SourcePlan};
 use tidemill::pipeline::ingest::Ended;
 use tidemill::record::Message;
 use tidemill::source::{self, Error};
@@ -114,7 +113,7 @@ async fn a_link_is_followed_on_its_own_host_only() {
     })
     .await;
     let plan = http(&server.url("/first"), "list", NextPage::Link { at: "links.0.next".to_owned() });
-    let plan = changed(plan, |kind| kind.query = vec![("k".to_owned(), SecretString::from("v"))]);
+    let plan = changed(plan, |kind| kind.query = vec![("k".to_owned(), Secret::from("v"))]);
     let mut source = source::open(&plan).unwrap();
     let first = source.fetch(None, 10).await.unwrap();
     let second = source.fetch(Some(&first.next), 10).await.unwrap();
@@ -148,8 +147,8 @@ async fn method_headers_query_and_body_are_sent_and_secrets_not_shown() {
     let server = Canned::serve(|_| (403, String::new(), String::new())).await;
     let plan = changed(http(&server.url("/q"), "", NextPage::Same), |kind| {
         kind.method = "POST".to_owned();
-        kind.headers = vec![("authorization".to_owned(), SecretString::from("Bearer hush"))];
-        kind.query = vec![("key".to_owned(), SecretString::from("hush hush"))];
+        kind.headers = vec![("authorization".to_owned(), Secret::from("Bearer hush"))];
+        kind.query = vec![("key".to_owned(), Secret::from("hush hush"))];
         kind.body = Some(r#"{"want": "users"}"#.to_owned());
     });
     let error = source::open(&plan).unwrap().fetch(None, 10).await.unwrap_err();
@@ -170,7 +169,7 @@ async fn a_redirect_on_the_same_host_is_followed_with_its_headers() {
     })
     .await;
     let plan = changed(http(&server.url("/old"), "", NextPage::Same), |kind| {
-        kind.headers = vec![("x-key".to_owned(), SecretString::from("k"))];
+        kind.headers = vec![("x-key".to_owned(), Secret::from("k"))];
     });
     assert_eq!(texts(&source::open(&plan).unwrap().fetch(None, 10).await.unwrap().messages), ["1"]);
     assert!(server.requests()[1].contains("x-key: k\r\n"));

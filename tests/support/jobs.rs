@@ -74,6 +74,7 @@ pub fn decide_in(stage: &'static str, record: &Record, content: &Value, marks: &
         "drop" => Decision::Dropped,
         "reject" => reject(format!("job {} is refused by {mark}", job.number)),
         "fix" if mark == "0000" => reject(format!("job {} meets a mistake of {mark}", job.number)),
+        "fix" if mark == "trap" => reject("trap: ".to_owned()),
         "fix" => Decision::Rows(vec![row]),
         other => reject(format!("`{other}` is unknown")),
     }

@@ -1,8 +1,6 @@
 //! What a changed pipeline file means for the pipeline that runs.
 
-use secrecy::{ExposeSecret, SecretString};
-
-use super::plan::{Pipeline, SourceKind, SourcePlan};
+use super::plan::{Pipeline, StagePlan};
 
 /// How a pipeline that runs becomes the one of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,29 +20,25 @@ pub fn difference(running: &Pipeline, wanted: &Pipeline) -> Difference {
             running.name, wanted.name
         ));
     }
-    // Plans are plain values, and print all of themselves but for secrets.
-    let same = |a: &dyn std::fmt::Debug, b: &dyn std::fmt::Debug| format!("{a:?}") == format!("{b:?}");
     let parts = [
-        ("source", same(&running.source, &wanted.source) && same_secrets(running.source.as_ref(), wanted.source.as_ref())),
-        ("topic", same(&running.topic, &wanted.topic)),
-        ("sinks", same(&running.sinks, &wanted.sinks)),
-        ("dead letters", same(&running.dead_letters, &wanted.dead_letters)),
-        ("dashboard", same(&running.dashboard, &wanted.dashboard)),
+        ("source", running.source == wanted.source),
+        ("topic", running.topic == wanted.topic),
+        ("sinks", running.sinks == wanted.sinks),
+        ("dead letters", running.dead_letters == wanted.dead_letters),
+        ("dashboard", running.dashboard == wanted.dashboard),
+        ("values of grants", same_values(&running.stages, &wanted.stages)),
     ];
     let changed: Vec<&str> = parts.into_iter().filter(|(_, same)| !same).map(|(part, _)| part).collect();
     if changed.is_empty() { Difference::Stages } else { Difference::Restart(changed) }
 }
 
-fn same_secrets(running: Option<&SourcePlan>, wanted: Option<&SourcePlan>) -> bool {
-    fn secrets(source: Option<&SourcePlan>) -> Vec<&(String, SecretString)> {
-        match source.map(|source| &source.kind) {
-            Some(SourceKind::Http(http)) => http.headers.iter().chain(&http.query).collect(),
-            _ => Vec::new(),
-        }
-    }
-    let (running, wanted) = (secrets(running), secrets(wanted));
-    running.len() == wanted.len()
-        && running.iter().zip(wanted).all(|(a, b)| a.0 == b.0 && a.1.expose_secret() == b.1.expose_secret())
+/// Whether what is granted by the same names is the same. A generation knows grants by name, so that another value makes no other
+/// generation: what was decided by the old one has to be settled first.
+fn same_values(running: &[StagePlan], wanted: &[StagePlan]) -> bool {
+    wanted.iter().all(|stage| {
+        let before = running.iter().find(|before| before.name == stage.name);
+        before.is_none_or(|before| before.grants.names() != stage.grants.names() || before.grants == stage.grants)
+    })
 }
 
 #[cfg(test)]
@@ -80,6 +74,48 @@ mod tests {
 
     #[test]
     fn another_secret_is_a_change_though_nothing_prints_it() {
-        assert_eq!(to(FILE, "b"), Difference::Restart(vec!["source"]));
+        let (kafka, cassandra) = (
+            FILE.replace(
+                "[[sink]]",
+                "[topic]\nat = \"kafka://k:1\"\nproperties = { \"sasl.password\" = { env = \"KEY\" } }\n[[sink]]",
+            ),
+            FILE.replace(
+                "at = \"null\"",
+                "at = \"cassandra://c:1\"\ntable = \"a.b\"\nusername = \"u\"\npassword = { env = \"KEY\" }\n\
+                 columns = { id = { field = \"id\", key = \"partition\" } }",
+            ),
+        );
+        let stage = |grants: &str| {
+            format!(
+                "name = \"p\"\n[[stage]]\nname = \"x\"\nplugin = \"x.wasm\"\ngrants = {{ {grants} }}\n[[sink]]\nname = \"s\"\nat = \"null\"\n"
+            )
+        };
+        let header = stage("http = [{ url = \"https://a.b\", headers = { key = { env = \"KEY\" } } }]");
+        let env = stage("env = [\"KEY\"]");
+        for (text, part) in [
+            (FILE, "source"),
+            (&kafka, "topic"),
+            (&cassandra, "sinks"),
+            (&header, "values of grants"),
+            (&env, "values of grants"),
+        ] {
+            let (running, wanted) = (plan(text, "hush-1"), plan(text, "hush-2"));
+            let parts = match difference(&running, &wanted) {
+                Difference::Restart(parts) => parts,
+                other => panic!("{other:?} for:\n{text}"),
+            };
+            assert!(parts.contains(&part), "{parts:?} for:\n{text}");
+            assert_eq!(difference(&running, &plan(text, "hush-1")), Difference::Stages);
+            assert!(!format!("{running:?}").contains("hush"), "{running:?}");
+        }
+    }
+
+    #[test]
+    fn a_granted_name_is_another_generation_and_another_value_of_it_is_not() {
+        let file = |grant: &str| format!("{FILE}[[stage]]\nname = \"x\"\nplugin = \"x.wasm\"\ngrants = {{ http = [{grant}] }}\n");
+        let to = |wanted: &str| difference(&plan(&file("{ url = \"https://a.b\" }"), "a"), &plan(&file(wanted), "a"));
+        assert_eq!(to("{ url = \"https://a.b\", timeout = \"7s\" }"), Difference::Restart(vec!["values of grants"]));
+        assert_eq!(to("{ url = \"https://a.b\", response-limit = \"7 KiB\" }"), Difference::Restart(vec!["values of grants"]));
+        assert_eq!(to("{ url = \"https://a.c\", timeout = \"7s\" }"), Difference::Stages);
     }
 }

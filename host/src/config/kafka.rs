@@ -1,11 +1,10 @@
 //! A topic of a Kafka cluster, as planned.
 
-use secrecy::{ExposeSecret, SecretString};
-
 use super::defaults;
+use super::secret::Secret;
 
 /// A topic of a Kafka cluster.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct KafkaPlan {
     /// `host:port`.
     pub brokers: Vec<String>,
@@ -18,7 +17,7 @@ pub struct KafkaPlan {
     /// Records that may wait for delivery before the source waits.
     pub lag_max: u64,
     /// Further properties of librdkafka; values may be secrets.
-    pub properties: Vec<(String, SecretString)>,
+    pub properties: Vec<(String, Secret)>,
 }
 
 impl KafkaPlan {
@@ -32,18 +31,5 @@ impl KafkaPlan {
             lag_max: defaults::LAG_MAX,
             properties: Vec::new(),
         }
-    }
-}
-
-impl PartialEq for KafkaPlan {
-    fn eq(&self, other: &KafkaPlan) -> bool {
-        let same_properties = || {
-            let pairs = self.properties.iter().zip(&other.properties);
-            self.properties.len() == other.properties.len()
-                && pairs.into_iter().all(|((a, x), (b, y))| a == b && x.expose_secret() == y.expose_secret())
-        };
-        (&self.brokers, self.create, self.replication, self.partitions, self.lag_max)
-            == (&other.brokers, other.create, other.replication, other.partitions, other.lag_max)
-            && same_properties()
     }
 }

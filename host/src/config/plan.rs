@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use schemars::JsonSchema;
-use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
 pub use super::cql::CqlType;
+pub use super::grants::{GrantNames, Grants, HttpGrant, ReadGrant};
 pub use super::kafka::KafkaPlan;
+pub use super::secret::Secret;
 use super::{defaults, units};
 use crate::record::{Contract, Field, Kind};
 
@@ -30,7 +31,7 @@ pub struct Pipeline {
     pub tests: Vec<TestPlan>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct SourcePlan {
     pub kind: SourceKind,
     pub schedule: Schedule,
@@ -45,7 +46,7 @@ pub struct SourcePlan {
     pub response_bytes_max: u64,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum SourceKind {
     RandomUser(RandomUserPlan),
     Http(HttpPlan),
@@ -64,7 +65,7 @@ impl SourceKind {
     }
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct RandomUserPlan {
     pub url: url::Url,
     pub seed: String,
@@ -75,13 +76,13 @@ pub struct RandomUserPlan {
     pub exc: Vec<String>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct HttpPlan {
     pub url: url::Url,
     pub method: String,
     /// Values may be secrets.
-    pub headers: Vec<(String, SecretString)>,
-    pub query: Vec<(String, SecretString)>,
+    pub headers: Vec<(String, Secret)>,
+    pub query: Vec<(String, Secret)>,
     pub body: Option<String>,
     /// Dotted path to the list of records in the response; empty: the response itself is the list (or one record).
     pub records_at: String,
@@ -103,19 +104,19 @@ pub enum NextPage {
     Link { at: String },
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct FilePlan {
     /// Newline-delimited JSON.
     pub path: PathBuf,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct GeneratorPlan {
     pub seed: String,
 }
 
 /// When the source is polled.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Schedule {
     pub trigger: Trigger,
     /// How long one run polls; `None`: without end.
@@ -124,7 +125,7 @@ pub struct Schedule {
     pub jitter: Duration,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Trigger {
     /// Poll, wait, poll. Zero polls without a pause.
     Every(Duration),
@@ -132,7 +133,7 @@ pub enum Trigger {
     Cron { pattern: String, every: Duration },
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct TopicPlan {
     pub name: String,
     pub at: TopicAddress,
@@ -223,6 +224,13 @@ pub struct Limits {
     pub compile_memory_bytes: u64,
 }
 
+impl Limits {
+    /// These, and what the compiler may take of others: a generation says nothing of it.
+    pub fn compiled_within(self, others: &Limits) -> Limits {
+        Limits { compile_time: others.compile_time, compile_memory_bytes: others.compile_memory_bytes, ..self }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Limits {
         let size = |text| units::size(text).expect("the defaults are checked by a test");
@@ -240,80 +248,6 @@ impl Default for Limits {
             compile_time: time(defaults::COMPILE_TIME),
             compile_memory_bytes: size(defaults::COMPILE_MEMORY),
         }
-    }
-}
-
-/// What a plugin may reach. Nothing unless named.
-#[derive(Clone, Debug, Default)]
-pub struct Grants {
-    pub http: Vec<HttpGrant>,
-    pub env: Vec<(String, SecretString)>,
-    pub read: Vec<ReadGrant>,
-}
-
-/// An origin that a plugin may ask over HTTP.
-#[derive(Clone, Debug)]
-pub struct HttpGrant {
-    /// Scheme, host and port; no path.
-    pub origin: url::Url,
-    /// Put into each request by the host: the plugin never sees them.
-    pub headers: Vec<(String, SecretString)>,
-    /// The longest that one request may take, to the last byte of its response.
-    pub timeout: Duration,
-    pub response_bytes_max: u64,
-}
-
-impl HttpGrant {
-    fn name(&self) -> String {
-        let headers: String = self.headers.iter().map(|(name, _)| format!(" + {name}")).collect();
-        format!("{}{headers}", self.origin.origin().ascii_serialization())
-    }
-}
-
-/// A directory that a plugin may read.
-#[derive(Clone, Debug)]
-pub struct ReadGrant {
-    pub path: PathBuf,
-    /// What it is called in the plugin: as it is written in the pipeline file.
-    pub name: String,
-}
-
-/// Grants without what is secret in them: for generations, receipts and people.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct GrantNames {
-    pub http: Vec<String>,
-    pub env: Vec<String>,
-    pub read: Vec<String>,
-}
-
-impl Grants {
-    pub fn names(&self) -> GrantNames {
-        GrantNames {
-            http: self.http.iter().map(HttpGrant::name).collect(),
-            env: self.env.iter().map(|(name, _)| name.clone()).collect(),
-            read: self.read.iter().map(|grant| grant.name.clone()).collect(),
-        }
-    }
-
-    /// Those of these that have such names.
-    pub fn only(&self, names: &GrantNames) -> Grants {
-        Grants {
-            http: self.http.iter().filter(|grant| names.http.contains(&grant.name())).cloned().collect(),
-            env: self.env.iter().filter(|(name, _)| names.env.contains(name)).cloned().collect(),
-            read: self.read.iter().filter(|grant| names.read.contains(&grant.name)).cloned().collect(),
-        }
-    }
-
-    /// Whether a plugin with these may wait for something outside: it runs where nobody else has to wait for it.
-    pub fn wait(&self) -> bool {
-        !self.http.is_empty() || !self.read.is_empty()
-    }
-}
-
-impl GrantNames {
-    pub fn is_empty(&self) -> bool {
-        self.http.is_empty() && self.env.is_empty() && self.read.is_empty()
     }
 }
 
@@ -348,7 +282,7 @@ pub struct BreakerRule {
     pub times_slower: f64,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct SinkPlan {
     pub name: String,
     pub at: SinkAddress,
@@ -369,10 +303,10 @@ impl SinkPlan {
 }
 
 /// How a sink at a Cassandra cluster uses it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ClusterPlan {
     /// User and password.
-    pub credentials: Option<(SecretString, SecretString)>,
+    pub credentials: Option<(Secret, Secret)>,
     pub consistency: Consistency,
     /// Requests go to the nodes of this data centre only.
     pub datacenter: Option<String>,
@@ -475,7 +409,7 @@ pub enum KeyRole {
     Clustering,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct DeadLettersPlan {
     /// More than `percent` of the last `of` decided records stops the pipeline; `None` never does.
     pub stop_when: Option<StopWhen>,
@@ -487,7 +421,7 @@ pub struct StopWhen {
     pub of: u32,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct DashboardPlan {
     /// Fields whose values are not shown; `login.*` is all that lies in `login`.
     pub mask: Vec<String>,

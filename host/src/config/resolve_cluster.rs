@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
-use secrecy::SecretString;
-
 use super::code;
 use super::file::{SinkFile, TextOrSecret};
-use super::plan::ClusterPlan;
+use super::plan::{ClusterPlan, Secret};
 use super::resolve::Resolver;
 use super::written::Written;
 
@@ -79,7 +77,7 @@ impl Resolver<'_> {
         }
     }
 
-    fn credentials(&mut self, sink: &SinkFile) -> Option<(SecretString, SecretString)> {
+    fn credentials(&mut self, sink: &SinkFile) -> Option<(Secret, Secret)> {
         let (username, password) = match (&sink.username, &sink.password) {
             (None, None) => return None,
             (Some(username), Some(password)) => (username, password),
@@ -93,9 +91,9 @@ impl Resolver<'_> {
         Some((self.text_or_secret(username)?, self.text_or_secret(password)?))
     }
 
-    pub(super) fn text_or_secret(&mut self, written: &Written<TextOrSecret>) -> Option<SecretString> {
+    pub(super) fn text_or_secret(&mut self, written: &Written<TextOrSecret>) -> Option<Secret> {
         match &written.value {
-            TextOrSecret::Text(text) => Some(SecretString::from(text.clone())),
+            TextOrSecret::Text(text) => Some(Secret::from(text.clone())),
             TextOrSecret::Secret(secret) => self.secret(secret, &written.span),
         }
     }

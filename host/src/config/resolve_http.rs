@@ -2,12 +2,10 @@
 
 use std::ops::Range;
 
-use secrecy::SecretString;
-
 use super::code;
 use super::defaults;
 use super::file::*;
-use super::plan::{HttpPlan, NextPage};
+use super::plan::{HttpPlan, NextPage, Secret};
 use super::resolve::{Resolver, plain};
 use super::written::{Named, Written};
 
@@ -57,7 +55,7 @@ impl Resolver<'_> {
         })
     }
 
-    pub(super) fn headers(&mut self, headers: Named<Written<TextOrSecret>>) -> Vec<(String, SecretString)> {
+    pub(super) fn headers(&mut self, headers: Named<Written<TextOrSecret>>) -> Vec<(String, Secret)> {
         let token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
         for (index, (name, value)) in headers.0.iter().enumerate() {
             if name.value.is_empty() || !name.value.chars().all(token) {
@@ -90,7 +88,7 @@ impl Resolver<'_> {
         self.secrets(headers)
     }
 
-    pub(super) fn secrets(&mut self, values: Named<Written<TextOrSecret>>) -> Vec<(String, SecretString)> {
+    pub(super) fn secrets(&mut self, values: Named<Written<TextOrSecret>>) -> Vec<(String, Secret)> {
         let mut resolved = Vec::new();
         for (name, value) in values.0 {
             resolved.extend(self.text_or_secret(&value).map(|secret| (name.value, secret)));
@@ -98,7 +96,7 @@ impl Resolver<'_> {
         resolved
     }
 
-    pub(super) fn secret(&mut self, secret: &SecretFile, span: &Range<usize>) -> Option<SecretString> {
+    pub(super) fn secret(&mut self, secret: &SecretFile, span: &Range<usize>) -> Option<Secret> {
         match (&secret.env, &secret.file) {
             (Some(name), None) => {
                 let value = (self.lookup)(&name.value);
@@ -106,10 +104,10 @@ impl Resolver<'_> {
                     let message = format!("the environment has no `{}`, which holds a secret", name.value);
                     self.error(code::UNRESOLVED_VARIABLE, message, &name.span, format!("set {}", name.value));
                 }
-                value.map(SecretString::from)
+                value.map(Secret::from)
             }
             (None, Some(path)) => match std::fs::read_to_string(self.folder.join(&path.value)) {
-                Ok(text) => Some(SecretString::from(text.trim_end_matches(['\r', '\n']).to_owned())),
+                Ok(text) => Some(Secret::from(text.trim_end_matches(['\r', '\n']).to_owned())),
                 Err(error) => {
                     let message = format!("read secret `{}`: {}", path.value, plain(&error));
                     self.error(code::BAD_SECRET, message, &path.span, "a secret's file is relative to the pipeline file");

@@ -2,7 +2,7 @@
 
 use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 
 use super::file::*;
 use super::plan::*;
@@ -114,7 +114,7 @@ impl Resolver<'_> {
         }
     }
 
-    fn properties(&mut self, properties: Named<Written<TextOrSecret>>) -> Vec<(String, SecretString)> {
+    fn properties(&mut self, properties: Named<Written<TextOrSecret>>) -> Vec<(String, Secret)> {
         let places = properties.0.iter().map(|(name, value)| (name.clone(), value.span.clone())).collect::<Vec<_>>();
         let values = self.secrets(properties);
         for (name, span) in places {

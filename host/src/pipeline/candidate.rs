@@ -1,8 +1,10 @@
 //! From the files as they are now to code that may come into force: what is new is compiled and started, and the whole chain is checked.
 
+use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
 use super::code::{self, Bindings, Code};
@@ -10,9 +12,9 @@ use super::prepare::{Prepared, PreparedStage, fit, prepare_stage, read_stage, st
 use crate::config::check::Checked;
 use crate::config::code as codes;
 use crate::config::diagnostic::Diagnostic;
-use crate::config::plan::{Pipeline, StagePlan};
+use crate::config::plan::{Grants, Pipeline, StagePlan};
 use crate::config::{Loaded, Places};
-use crate::plugin::{Engine, Plugin};
+use crate::plugin::{Engine, Granted, Plugin, grants};
 use crate::sink::Sink;
 use crate::status::swap::Change;
 use crate::topic::GenerationStage;
@@ -45,6 +47,19 @@ impl PreparedStage {
         &self.stage.config.stage
     }
 
+    pub fn grants(&self) -> &Grants {
+        self.stage.config.grants.grants()
+    }
+
+    /// The same with these values of what it is granted already.
+    pub fn granted(&self, grants: &Grants) -> PreparedStage {
+        let mut stage = self.clone();
+        if grants != self.grants() && grants.names() == self.grants().names() {
+            stage.stage.config.grants = Granted::new(grants.clone());
+        }
+        stage
+    }
+
     /// As it stands in the content of a generation.
     pub fn kept(&self) -> GenerationStage {
         code::stage_content(&self.stage)
@@ -58,8 +73,16 @@ pub(super) enum Found {
     New(PreparedStage),
     /// It was taken back or discarded, this digest: the present code goes on.
     Held(PreparedStage, String),
-    /// And the digest of what cannot be used, where it could be read.
-    Wrong(Diagnostic, Option<String>),
+    Wrong(Unusable),
+}
+
+/// What lies there and cannot be used.
+pub(super) struct Unusable {
+    pub why: Diagnostic,
+    /// Where it could be read.
+    pub digest: Option<String>,
+    /// Interfaces that it imports and the present code does not, of what asks for more than it is granted.
+    pub gained: Vec<String>,
 }
 
 /// Where the stages of a file are looked for.
@@ -94,35 +117,46 @@ impl Search {
             (Ok((path, bytes)), _) => (path, bytes),
             // Gone for a moment, or for good: what runs is kept in the store.
             (Err(_), Some(present)) => (present.path.clone(), present.bytes.to_vec()),
-            (Err(missing), None) => return Found::Wrong(missing, None),
+            (Err(missing), None) => return Found::Wrong(Unusable { why: missing, digest: None, gained: Vec::new() }),
         };
         let digest = digest(&bytes);
         if let Some(present) = present {
-            let wanted = GenerationStage {
-                name: stage.name.clone(),
-                digest: digest.clone(),
-                settings: stage.settings.clone(),
-                limits: stage.limits,
-                grants: stage.grants.names(),
-            };
-            if present.kept() == wanted {
+            let wanted = code::planned_content(digest.clone(), &stage.name, &stage.settings, &stage.limits, &stage.grants);
+            if present.kept() == wanted && present.grants() == &stage.grants {
                 return Found::Same(present.clone());
             }
             if self.held.contains(&wanted) {
-                return Found::Held(present.clone(), digest);
+                return Found::Held(present.granted(&stage.grants), digest);
             }
         }
+        let bytes = Bytes::from(bytes);
         let known = present.map(|present| &present.stage.plugin).into_iter().chain(&self.known);
-        let prepared = match known.into_iter().find(|plugin| plugin.digest == digest) {
-            Some(plugin) => start_stage(loaded, stage, plugin.clone(), path, bytes.into()),
+        let prepared = match known.into_iter().find(|plugin| plugin.is(&digest, &stage.limits)) {
+            Some(plugin) => start_stage(loaded, stage, plugin.clone(), path, bytes.clone()),
             None => {
                 compiling(&stage.name, &digest);
-                let prepared = prepare_stage(loaded, stage, path, bytes, &self.engine);
+                let prepared = prepare_stage(loaded, stage, path, bytes.clone(), &self.engine);
                 *compiled += prepared.as_ref().map_or(Duration::ZERO, |prepared| prepared.stage.plugin.compile_time);
                 prepared
             }
         };
-        prepared.map_or_else(|wrong| Found::Wrong(wrong, Some(digest)), Found::New)
+        prepared.map_or_else(|why| Found::Wrong(Unusable::new(why, digest, &bytes, present)), Found::New)
+    }
+}
+
+impl Unusable {
+    fn new(mut why: Diagnostic, digest: String, component: &[u8], present: Option<&PreparedStage>) -> Unusable {
+        let mut gained = Vec::new();
+        // What asks for too much was linked: it imports nothing but what this host has.
+        if let Some(present) = present
+            && why.code == codes::PLUGIN_NOT_GRANTED
+        {
+            gained = grants::gained(component, &present.stage.plugin);
+            if !gained.is_empty() {
+                write!(why.message, "; what runs does not import {}", gained.join(", ")).expect("text is written to text");
+            }
+        }
+        Unusable { why, digest: Some(digest), gained }
     }
 }
 
@@ -171,25 +205,29 @@ pub(super) fn changes(present: &Present, wanted: &[PreparedStage]) -> Vec<Change
     for stage in wanted {
         let to = Some(stage.stage.plugin.digest.clone());
         let Some(before) = present.stage(stage.name()) else {
-            changes.push(Change { stage: stage.name().to_owned(), from: None, to, what: vec!["added".to_owned()] });
+            let what = vec!["added".to_owned()];
+            changes.push(Change { stage: stage.name().to_owned(), from: None, to, what, gained: Vec::new() });
             continue;
         };
         let mut what = Vec::new();
         let differs = [
             ("code", before.stage.plugin.digest != stage.stage.plugin.digest),
             ("settings", before.stage.config.settings != stage.stage.config.settings),
-            ("limits", before.stage.config.limits != stage.stage.config.limits),
-            ("grants", before.kept().grants != stage.kept().grants),
+            ("limits", before.kept().limits != stage.kept().limits),
+            ("grants", before.grants() != stage.grants()),
             ("moved", moved),
         ];
         what.extend(differs.into_iter().filter(|(_, differs)| *differs).map(|(what, _)| what.to_owned()));
         if !what.is_empty() {
-            changes.push(Change { stage: stage.name().to_owned(), from: Some(before.stage.plugin.digest.clone()), to, what });
+            let gained = grants::gained(&stage.bytes, &before.stage.plugin);
+            let from = Some(before.stage.plugin.digest.clone());
+            changes.push(Change { stage: stage.name().to_owned(), from, to, what, gained });
         }
     }
     for before in present.stages.iter().filter(|before| !wanted.iter().any(|stage| stage.name() == before.name())) {
         let from = Some(before.stage.plugin.digest.clone());
-        changes.push(Change { stage: before.name().to_owned(), from, to: None, what: vec!["removed".to_owned()] });
+        let what = vec!["removed".to_owned()];
+        changes.push(Change { stage: before.name().to_owned(), from, to: None, what, gained: Vec::new() });
     }
     changes
 }
@@ -197,7 +235,7 @@ pub(super) fn changes(present: &Present, wanted: &[PreparedStage]) -> Vec<Change
 /// A stage whose code could not even be read or built.
 pub(super) fn unknown_change(present: &Present, stage: &str, to: Option<String>) -> Change {
     let from = present.stage(stage).map(|stage| stage.stage.plugin.digest.clone());
-    Change { stage: stage.to_owned(), from, to, what: vec!["code".to_owned()] }
+    Change { stage: stage.to_owned(), from, to, what: vec!["code".to_owned()], gained: Vec::new() }
 }
 
 /// The first error in a line, and how many others there are.
@@ -205,7 +243,7 @@ pub(super) fn summary(found: &[Diagnostic]) -> String {
     let errors: Vec<&Diagnostic> = found.iter().filter(|diagnostic| diagnostic.is_error()).collect();
     let Some(first) = errors.first() else { return "the pipeline file cannot be used".to_owned() };
     let place = first.place.as_ref().map(|place| format!("{}:{}:{}: ", place.file, place.line, place.column)).unwrap_or_default();
-    let help = first.help.first().map(|help| format!(" ({help})")).unwrap_or_default();
+    let help = if first.help.is_empty() { String::new() } else { format!(" ({})", first.help.join("; ")) };
     let more = match errors.len() {
         1 => String::new(),
         count => format!("; and {} more", count - 1),

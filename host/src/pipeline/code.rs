@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::config::check::Checked;
-use crate::config::plan::{ChartPlan, NullValue, Pipeline, SinkColumn};
+use crate::config::plan::{ChartPlan, Grants, Limits, NullValue, Pipeline, SinkColumn};
 use crate::record::{Column, Field, GENERATION, Values};
 use crate::sink::Sink;
 use crate::topic::{GenerationContent, GenerationStage};
@@ -68,8 +68,19 @@ pub fn stamp(transformed: &mut Transformed, generation: u64) {
 
 pub(super) fn stage_content(stage: &Stage) -> GenerationStage {
     let Stage { plugin, config } = stage;
-    let (settings, limits, grants) = (config.settings.clone(), config.limits, config.grants.grants().names());
-    GenerationStage { name: config.stage.clone(), digest: plugin.digest.clone(), settings, limits, grants }
+    planned_content(plugin.digest.clone(), &config.stage, &config.settings, &config.limits, config.grants.grants())
+}
+
+/// What a component would be in a generation's content, as a stage that is planned so. What the compiler may take is no part of it.
+pub(super) fn planned_content(
+    digest: String,
+    stage: &str,
+    settings: &BTreeMap<String, String>,
+    limits: &Limits,
+    grants: &Grants,
+) -> GenerationStage {
+    let limits = limits.compiled_within(&Limits::default());
+    GenerationStage { name: stage.to_owned(), digest, settings: settings.clone(), limits, grants: grants.names() }
 }
 
 /// What a generation consists of (delivery §3): equal content is one generation.

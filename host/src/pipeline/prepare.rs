@@ -48,7 +48,7 @@ pub fn prepare(loaded: Loaded, engine: &Engine) -> Result<Prepared, Vec<Diagnost
     let mut stages = Vec::with_capacity(loaded.pipeline.stages.len());
     let mut contracts = Vec::with_capacity(loaded.pipeline.stages.len());
     for stage in &loaded.pipeline.stages {
-        match read_stage(&loaded, stage).and_then(|(path, bytes)| prepare_stage(&loaded, stage, path, bytes, engine)) {
+        match read_stage(&loaded, stage).and_then(|(path, bytes)| prepare_stage(&loaded, stage, path, bytes.into(), engine)) {
             Ok(prepared) => {
                 contracts.push(prepared.contract.clone());
                 stages.push(prepared);
@@ -97,7 +97,7 @@ pub(super) fn prepare_stage(
     loaded: &Loaded,
     stage: &StagePlan,
     path: PathBuf,
-    bytes: Vec<u8>,
+    bytes: Bytes,
     engine: &Engine,
 ) -> Result<PreparedStage, Diagnostic> {
     let telling = |elapsed: Duration| {
@@ -110,7 +110,7 @@ pub(super) fn prepare_stage(
         let place = loaded.places.value(&format!("stage.{}.plugin", stage.name));
         Diagnostic::error(code::PLUGIN_INVALID, message).at(place)
     })?;
-    start_stage(loaded, stage, Arc::new(plugin), path, bytes.into())
+    start_stage(loaded, stage, Arc::new(plugin), path, bytes)
 }
 
 /// Starts a plugin with the settings of a stage.
@@ -121,11 +121,14 @@ pub(super) fn start_stage(
     path: PathBuf,
     bytes: Bytes,
 ) -> Result<PreparedStage, Diagnostic> {
-    if let Some(wish) = missing(&plugin.wishes, &stage.grants).first() {
+    let missing = missing(&plugin.wishes, &stage.grants);
+    if !missing.is_empty() {
+        let wishes = missing.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ");
         let message =
-            format!("the plugin of stage `{}`, {}, asks for {wish}, which it is not granted", stage.name, path.display());
+            format!("the plugin of stage `{}`, {}, asks for {wishes}, which it is not granted", stage.name, path.display());
         let place = loaded.places.value(&format!("stage.{}.grants", stage.name));
-        return Err(Diagnostic::error(code::PLUGIN_NOT_GRANTED, message).at(place).help(wish.way_out()));
+        let refusal = Diagnostic::error(code::PLUGIN_NOT_GRANTED, message).at(place);
+        return Err(missing.iter().fold(refusal, |refusal, wish| refusal.help(wish.way_out())));
     }
     let config = InstanceConfig::new(stage);
     let instance = plugin.instantiate(&config).map_err(|error| {
@@ -150,8 +153,9 @@ pub(super) fn recall_stage(
 ) -> Result<PreparedStage, String> {
     let plan = loaded.pipeline.stages.iter().find(|stage| stage.name == kept.name);
     let plan = plan.ok_or_else(|| "it is not in the pipeline file".to_owned())?;
-    let plan = StagePlan { settings: kept.settings, limits: kept.limits, ..plan.clone() };
-    let plugin = engine.load(&bytes).map_err(|error| error.to_string())?;
+    let limits = kept.limits.compiled_within(&plan.limits);
+    let plan = StagePlan { settings: kept.settings, limits, ..plan.clone() };
+    let plugin = engine.load_stage(&bytes, &plan.limits, &|_| {}).map_err(|error| error.to_string())?;
     start_stage(loaded, &plan, Arc::new(plugin), path, bytes.into()).map_err(|diagnostic| diagnostic.message)
 }
 

@@ -1,13 +1,12 @@
 //! Older generations, from what the store keeps of them: contents by number, components by digest (delivery §3).
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
 use super::code::{self, Bindings};
 use super::generation::{Generation, Recall};
-use crate::config::plan::{ChartPlan, Grants, SinkPlan};
+use crate::config::plan::{ChartPlan, SinkPlan, StagePlan};
 use crate::plugin::{Engine, Granted, InstanceConfig};
 use crate::sink::{self, Sink};
 use crate::store::{Store, components};
@@ -22,8 +21,8 @@ pub struct Kept {
     /// The present ones: an older generation writes to those that it knew, with the columns it had.
     pub sinks: Vec<SinkPlan>,
     pub charts: Arc<Vec<ChartPlan>>,
-    /// The present ones, by stage: an older generation is granted again what it had, as far as that is still granted.
-    pub grants: BTreeMap<String, Grants>,
+    /// The present ones: an older generation is granted again what it had, as far as that is still granted.
+    pub stages: Vec<StagePlan>,
 }
 
 #[async_trait]
@@ -46,11 +45,12 @@ impl Recall for Kept {
         for stage in &content.stages {
             let bytes = components::load(&self.store, &stage.digest).await.map_err(|error| error.to_string())?;
             let bytes = bytes.ok_or_else(|| format!("the store has no component {} of stage {}", stage.digest, stage.name))?;
-            let grants = self.grants.get(&stage.name).map(|grants| grants.only(&stage.grants)).unwrap_or_default();
+            let plan = self.stages.iter().find(|plan| plan.name == stage.name);
+            let grants = plan.map(|plan| plan.grants.only(&stage.grants)).unwrap_or_default();
             let config = InstanceConfig {
                 stage: stage.name.clone(),
                 settings: stage.settings.clone(),
-                limits: stage.limits,
+                limits: plan.map_or(stage.limits, |plan| stage.limits.compiled_within(&plan.limits)),
                 grants: Granted::new(grants),
             };
             sources.push((config, bytes));
@@ -74,7 +74,8 @@ impl Recall for Kept {
 
 fn compile(engine: &Engine, sources: Vec<(InstanceConfig, Vec<u8>)>) -> Result<Stages, String> {
     let compile = |(config, bytes): (InstanceConfig, Vec<u8>)| {
-        let plugin = engine.load(&bytes).map_err(|error| format!("stage {}: {error}", config.stage))?;
+        let plugin = engine.load_stage(&bytes, &config.limits, &|_| {});
+        let plugin = plugin.map_err(|error| format!("stage {}: {error}", config.stage))?;
         Ok(Stage { plugin: Arc::new(plugin), config })
     };
     Stages::start(sources.into_iter().map(compile).collect::<Result<_, String>>()?)

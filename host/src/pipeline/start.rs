@@ -244,9 +244,15 @@ pub(super) async fn assemble(
     let number = topic.claim_generation(&content).await?;
     let code = code::assemble(content, Stages::known(parts, contracts), &bindings, sinks).map_err(StartError::Chain)?;
     let generation = Generation::new(number, code);
-    let grants = plan.stages.iter().map(|stage| (stage.name.clone(), stage.grants.clone())).collect();
     let charts = bindings.charts.clone();
-    let kept = Kept { engine, store: store.clone(), topic: topic.clone(), sinks: plan.sinks.clone(), charts, grants };
+    let kept = Kept {
+        engine,
+        store: store.clone(),
+        topic: topic.clone(),
+        sinks: plan.sinks.clone(),
+        charts,
+        stages: plan.stages.clone(),
+    };
 
     let figures: Vec<(u32, Figures)> =
         topic.positions().await?.into_iter().map(|(number, position)| (number, position.figures)).collect();

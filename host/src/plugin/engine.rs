@@ -39,6 +39,7 @@ pub(super) struct Linking {
     pub engine: wasmtime::Engine,
     pub linker: Linker<Ctx>,
     pub bounds: Bounds,
+    pub stack_bytes: u64,
 }
 
 /// Whether guests are held to their limits.
@@ -79,7 +80,7 @@ impl Engine {
 
     /// [`Engine::load`] with a stage's own limits; `progress` is told about once a second for how long it has been compiling.
     pub fn load_stage(&self, bytes: &[u8], limits: &Limits, progress: &dyn Fn(Duration)) -> Result<Plugin, LoadError> {
-        let sized = self.sized(limits.stack_bytes).map_err(|error| LoadError::Compiler(error.to_string()))?;
+        let sized = self.sized(sized_as(limits)).map_err(|error| LoadError::Compiler(error.to_string()))?;
         let Shared { cache, compiler, .. } = &*self.shared;
         load::load(&sized, cache.as_ref(), bytes, &|engine| compiler.compile(engine, bytes, limits, progress))
     }
@@ -92,7 +93,6 @@ impl Engine {
     }
 
     fn sized(&self, stack_bytes: u64) -> Result<Arc<Linking>, EngineError> {
-        let stack_bytes = stack_bytes.min(STACK_BYTES_MAX);
         let mut sized = self.shared.sized.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = sized.get(&stack_bytes) {
             return Ok(known.clone());
@@ -104,10 +104,15 @@ impl Engine {
         let engine = wasmtime::Engine::new(&config).map_err(error)?;
         let linker = sandbox::linker(&engine).map_err(error)?;
         start_clock(&engine)?;
-        let new = Arc::new(Linking { engine, linker, bounds });
+        let new = Arc::new(Linking { engine, linker, bounds, stack_bytes });
         sized.insert(stack_bytes, new.clone());
         Ok(new)
     }
+}
+
+/// The stack that a stage's guests have.
+pub(super) fn sized_as(limits: &Limits) -> u64 {
+    limits.stack_bytes.min(STACK_BYTES_MAX)
 }
 
 fn start_clock(engine: &wasmtime::Engine) -> Result<(), EngineError> {

@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use super::http::Outbound;
-use super::load::LoadError;
+use super::load::{LoadError, Plugin};
 use super::origin;
 use super::outline::Outline;
 use crate::config::plan::Grants;
@@ -80,6 +80,13 @@ pub fn reason(import: &str, language: &str) -> Reason {
 pub fn imports(component: &[u8]) -> Result<Vec<Wish>, LoadError> {
     let outline = Outline::read(component)?;
     Ok(wishes(&outline.imports, &origin::language(component)))
+}
+
+/// Interfaces that a component imports and another one does not, in its own order.
+pub fn gained(component: &[u8], before: &Plugin) -> Vec<String> {
+    let mut imports = Outline::read(component).unwrap_or_default().imports;
+    imports.retain(|import| !before.imports.contains(import));
+    imports
 }
 
 pub(super) fn wishes(imports: &[String], language: &str) -> Vec<Wish> {

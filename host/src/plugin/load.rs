@@ -10,11 +10,12 @@ use wasmtime::component::{Component, ComponentExportIndex, ComponentNamedList, I
 use super::World;
 use super::bindings::v0_1::{self, BatchRef, Failure, IncomingRef, Outcome};
 use super::cache::{Cache, Hold};
-use super::engine::{Bounds, Linking};
+use super::engine::{self, Bounds, Linking};
 use super::grants::{self, Wish};
 use super::origin;
 use super::outline::Outline;
 use super::sandbox::Ctx;
+use crate::config::plan::Limits;
 use crate::plugin::FieldsOutcome;
 use crate::record::Contract;
 
@@ -38,9 +39,18 @@ pub struct Plugin {
     /// Its compiled code stays in the cache.
     _hold: Option<Hold>,
     pub(super) bounds: Bounds,
+    /// Of the engine that it is linked in.
+    stack_bytes: u64,
     pub(super) pre: InstancePre<Ctx>,
     pub(super) start: ComponentExportIndex,
     pub(super) process: ComponentExportIndex,
+}
+
+impl Plugin {
+    /// Whether it is what a component with this digest is under these limits: a stack's size is a matter of the engine.
+    pub fn is(&self, digest: &str, limits: &Limits) -> bool {
+        self.digest == digest && self.stack_bytes == engine::sized_as(limits)
+    }
 }
 
 impl std::fmt::Debug for Plugin {
@@ -98,7 +108,7 @@ pub(super) fn load(
     bytes: &[u8],
     compile: &dyn Fn(&wasmtime::Engine) -> Result<Vec<u8>, LoadError>,
 ) -> Result<Plugin, LoadError> {
-    let Linking { engine, linker, bounds } = linking;
+    let Linking { engine, linker, bounds, stack_bytes } = linking;
     refuse_other_formats(bytes)?;
     // Nobody waits for a compiler to learn that a file is not all there, or is no plugin.
     let outline = Outline::read(bytes)?;
@@ -150,6 +160,7 @@ pub(super) fn load(
         from_cache,
         _hold: hold,
         bounds: *bounds,
+        stack_bytes: *stack_bytes,
         pre,
         start,
         process,

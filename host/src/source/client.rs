@@ -13,12 +13,12 @@ use reqwest::header::{
     ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER,
 };
 use reqwest::{Method, StatusCode};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 use serde::Deserialize;
 use url::Url;
 
 use super::Error;
-use crate::config::plan::SourcePlan;
+use crate::config::plan::{Secret, SourcePlan};
 
 const REDIRECTS_MAX: usize = 5;
 /// A server may ask for more patience than anybody wants.
@@ -158,7 +158,7 @@ impl Client {
 }
 
 /// Headers from plan values; secrets are marked so that nothing prints them.
-pub fn headers(pairs: &[(String, SecretString)]) -> Result<HeaderMap, Error> {
+pub fn headers(pairs: &[(String, Secret)]) -> Result<HeaderMap, Error> {
     let mut headers = HeaderMap::new();
     headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
     // A server that compresses all the same is inflated under the byte limit.

@@ -82,6 +82,9 @@ pub struct Change {
     pub to: Option<String>,
     /// `code`, `settings`, `limits`, `grants`, `added`, `removed`, `moved`.
     pub what: Vec<String>,
+    /// Interfaces that the new code imports and the one before does not; of what was refused for another reason, none.
+    #[serde(default)]
+    pub gained: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -82,8 +82,10 @@ impl Decider {
                 return Ok(Err(format!("the component {} of stage `{}` is gone", stage.digest, stage.name)));
             };
             let (name, settings) = (stage.name.clone(), stage.settings.clone());
-            let config = InstanceConfig { stage: name, settings, limits: stage.limits, ..InstanceConfig::default() };
-            match self.engine.load(&bytes) {
+            let plan = self.stages.iter().find(|plan| plan.name == stage.name);
+            let limits = plan.map_or(stage.limits, |plan| stage.limits.compiled_within(&plan.limits));
+            let config = InstanceConfig { stage: name, settings, limits, ..InstanceConfig::default() };
+            match self.engine.load_stage(&bytes, &limits, &|_| {}) {
                 Ok(plugin) => stages.push(Stage { plugin: Arc::new(plugin), config }),
                 Err(error) => return Ok(Err(format!("stage `{}` cannot be loaded: {error}", stage.name))),
             }

@@ -9,7 +9,7 @@ use super::{Pending, Reloader, Restart};
 use crate::config::Loaded;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::plan::{BreakerRule, Pipeline, StagePlan, StopWhen, SwapMode};
-use crate::pipeline::candidate::{Candidate, Findings, Found, Present, Search, changes};
+use crate::pipeline::candidate::{Candidate, Findings, Found, Present, Search, Unusable, changes};
 use crate::pipeline::prepare::{Prepared, PreparedStage, fit};
 use crate::pipeline::quarantine::chain;
 use crate::pipeline::start::assemble;
@@ -32,8 +32,8 @@ impl Reloader {
                     let why = "it was taken back or discarded, and has not changed since".to_owned();
                     self.show(name, Some(("quarantined", digest, Some(why))));
                 }
-                Found::Wrong(diagnostic, _) => {
-                    wrong.push(diagnostic.clone());
+                Found::Wrong(Unusable { why, .. }) => {
+                    wrong.push(why.clone());
                     unusable |= self.present.stage(name).is_none();
                 }
             }
@@ -257,7 +257,7 @@ impl Reloader {
         attempt.receipt.compile_ms = millis(compiled);
         let wrong: Vec<Diagnostic> = stages
             .iter()
-            .filter_map(|(_, found)| if let Found::Wrong(wrong, _) = found { Some(wrong.clone()) } else { None })
+            .filter_map(|(_, found)| if let Found::Wrong(Unusable { why, .. }) = found { Some(why.clone()) } else { None })
             .collect();
         if !wrong.is_empty() {
             return self.refuse_found(attempt, &stages, &wrong).await;

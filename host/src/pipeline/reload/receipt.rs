@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::Reloader;
 use crate::config::code;
 use crate::config::diagnostic::Diagnostic;
-use crate::pipeline::candidate::{Found, summary, unknown_change};
+use crate::pipeline::candidate::{Found, Unusable, summary, unknown_change};
 use crate::status::swap::{Candidate as Shown, Change, LOG_TARGET, Outcome, Receipt};
 use crate::store::swaps;
 
@@ -89,7 +89,9 @@ impl Reloader {
                     let digest = stage.stage.plugin.digest.clone();
                     changes.push(unknown_change(&self.present, name, Some(digest)));
                 }
-                Found::Wrong(_, digest) => changes.push(unknown_change(&self.present, name, digest.clone())),
+                Found::Wrong(Unusable { digest, gained, .. }) => {
+                    changes.push(Change { gained: gained.clone(), ..unknown_change(&self.present, name, digest.clone()) });
+                }
                 Found::Same(_) | Found::Held(..) => {}
             }
         }

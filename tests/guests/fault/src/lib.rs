@@ -1,7 +1,7 @@
 //! Does what each record's field `do` says. Without the field, or with `ok`, the record goes on.
 //!
 //! `ok`, `drop`, `delete`, `reject`, `retry`, `fail` are outcomes; `trap`, `spin`, `fill`, `wait`, `alloc`, `exit` end the guest; `malformed` breaks
-//! the contract; `log` says a line; `null` leaves the required field `did` empty. The setting `once = "true"` makes each instance misbehave for its
+//! the contract; `deep` calls itself 4,000 times; `log` says a line; `null` leaves the required field `did` empty. The setting `once = "true"` makes each instance misbehave for its
 //! first call only, as a plugin with a corrupted state would; `start` may be `refuse`, `trap`, `spin`, or `wait`; `names = "old=new, …"` renames fields of
 //! the contract.
 
@@ -73,6 +73,7 @@ impl Fields for Fault {
                     room.fill(std::hint::black_box(2));
                 }
             }
+            "deep" => drop(deep(std::hint::black_box(4_000))),
             "leak" => self.hoard.push(vec![1; 1 << 20]),
             "log" => info!("told to log\u{1b}[31m\nsecond line"),
             "print" => println!("told to print"),
@@ -112,6 +113,11 @@ impl Fields for Fault {
         }
         Ok(())
     }
+}
+
+/// More than 64 KiB of stack and less than 1 MiB.
+fn deep(calls: u64) -> u64 {
+    if calls == 0 { 0 } else { std::hint::black_box(deep(calls - 1)) + 1 }
 }
 
 fn spin() -> ! {
