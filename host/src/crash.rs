@@ -22,6 +22,8 @@ pub const POINTS: &[&str] = &[
 
 /// Further points, which only a topic in a cluster passes: around the commit of a save and of a page, and when a partition is given back.
 pub const KAFKA_POINTS: &[&str] = &["before-commit", "after-commit", "before-page-commit", "after-page-commit", "in-revoke"];
+/// Around Cassandra's acknowledgement of each row: others of its batch are written, are on their way, or have not begun.
+pub const CASSANDRA_POINTS: &[&str] = &["before-row", "row-acknowledged"];
 /// Those of a dead letter that is replayed.
 pub const REPLAY_POINTS: &[&str] = &["after-replay-begun", "before-letter-removed"];
 /// Those of a swap.
@@ -38,7 +40,7 @@ pub fn point(name: &str) {
         Some((name.to_owned(), AtomicU64::new(nth.parse().ok()?)))
     });
     debug_assert!(
-        [POINTS, KAFKA_POINTS, REPLAY_POINTS, SWAP_POINTS].iter().any(|points| points.contains(&name)),
+        [POINTS, KAFKA_POINTS, CASSANDRA_POINTS, REPLAY_POINTS, SWAP_POINTS].iter().any(|points| points.contains(&name)),
         "crash point {name} is listed"
     );
     let Some((armed, left)) = &*ARMED else { return };

@@ -98,3 +98,25 @@ fn its_services_are_the_versions_that_are_tested_and_keep_what_they_are_given() 
         }
     }
 }
+
+#[test]
+fn the_host_in_a_container_is_built_with_the_toolchain_and_the_plugins_of_this_project() {
+    let host = compose()["services"]["host"].take();
+    let dockerfile = text(&host["build"]["dockerfile_inline"]);
+    let manifest: Value = toml::from_str(include_str!("../../Cargo.toml")).expect("the manifest is TOML");
+    let rust = text(&manifest["package"]["rust-version"]);
+    assert!(dockerfile.starts_with(&format!("FROM rust:{rust}-")), "{dockerfile}");
+    let flagship = "pipelines/users.toml";
+    let command: Vec<&str> = host["command"].as_array().expect("a command").iter().map(text).collect();
+    assert_eq!(command[..4], ["run", flagship, "--profile", "cluster"]);
+    assert!(dockerfile.contains(&format!("target/release/tidemill build {flagship}\n")), "{dockerfile}");
+    let pipeline: Value =
+        toml::from_str(&fs::read_to_string(root().join(flagship)).expect("the flagship")).expect("the flagship is TOML");
+    for stage in pipeline["stage"].as_array().expect("stages") {
+        let built = format!("{}/target/", text(&stage["plugin"]).trim_start_matches("../"));
+        assert!(
+            dockerfile.contains(&format!("COPY --from=build /tidemill/{built}plugin.wasm /tidemill/{built}\n")),
+            "{dockerfile}"
+        );
+    }
+}

@@ -43,8 +43,19 @@ fn nothing_is_missing_differing_or_invented_after_a_kill_at_every_named_point() 
     // A boundary is saved at the very start, and then not until what the killed host may have written is behind.
     let (boundaries, others): (Vec<&str>, Vec<&str>) = crash::POINTS.iter().partition(|point| point.ends_with("-boundary"));
     let mut before = Snapshot::new();
-    for (at, point) in boundaries.into_iter().chain(others).chain(crash::KAFKA_POINTS.iter().copied()).enumerate() {
-        let nth = if point.ends_with("-boundary") || point.starts_with("in-") { 1 } else { 1 + at % 3 };
+    for (at, point) in boundaries
+        .into_iter()
+        .chain(others)
+        .chain(crash::KAFKA_POINTS.iter().copied())
+        .chain(crash::CASSANDRA_POINTS.iter().copied())
+        .enumerate()
+    {
+        let nth = match point {
+            _ if point.ends_with("-boundary") || point.starts_with("in-") => 1,
+            // In the midst of a batch.
+            _ if crash::CASSANDRA_POINTS.contains(&point) => 37,
+            _ => 1 + at % 3,
+        };
         let mut host = scene.pipeline().env("TIDEMILL_CRASH_AT", &format!("{point}:{nth}")).start("run", &[]);
         let mut second = None;
         match point {

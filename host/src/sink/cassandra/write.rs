@@ -9,6 +9,7 @@ use futures_util::stream::FuturesUnordered;
 use super::fault::{self, Fault};
 use super::row::{Delete, Insert};
 use super::{Cassandra, Ready};
+use crate::crash;
 use crate::record::Place;
 use crate::sink::{Bound, Error, Rows, bind};
 
@@ -127,6 +128,7 @@ impl Cassandra {
             // Its time ran out while it waited.
             return Ok(());
         }
+        crash::point("before-row");
         let began = Instant::now();
         let _flying = self.pulse.flying();
         let answer = if rows.is_deleted(row) {
@@ -134,6 +136,7 @@ impl Cassandra {
         } else {
             ready.session.execute_unpaged(&ready.insert, Insert { rows, row, seconds_left }).await
         };
+        crash::point("row-acknowledged");
         answer.map(|_| self.pulse.wrote(began.elapsed())).map_err(|error| fault::of_request(&error))
     }
 }
