@@ -334,12 +334,14 @@ mod tests {
     async fn a_name_that_leads_home_is_not_dialled_whenever_it_begins_to() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let origin = format!("http://rebinding.test:{}", listener.local_addr().expect("an address").port());
-        let outbound = Arc::new(Outbound::resolving(vec![grant(&origin)], Arc::new(Rebinding(AtomicUsize::new(0)))));
-        for _ in 0..3 {
+        let names = Arc::new(Rebinding(AtomicUsize::new(0)));
+        let outbound = Arc::new(Outbound::resolving(vec![grant(&origin)], names.clone()));
+        for requests in 1..=3 {
             let body = Full::new(Bytes::new()).map_err(|never| match never {}).boxed_unsync();
             let request = http::Request::get(format!("{origin}/")).body(body).expect("a request");
             let error = outbound.clone().send(request).await.map(drop).expect_err("it is refused");
             assert!(matches!(error, Error::DestinationIpProhibited), "{error}");
+            assert_eq!(names.0.load(Ordering::SeqCst), requests, "what is checked is what would be dialled: nobody asks twice");
         }
         let knocked = tokio::time::timeout(Duration::ZERO, listener.accept()).await;
         assert!(knocked.is_err(), "nobody has called");
