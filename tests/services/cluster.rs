@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::cassandra::Cassandra;
 use crate::kafka::Kafka;
 use crate::support::read::{Boundary, DeadLetter, Key, Partition, Place, Record, read_position};
-use crate::support::verify::{Evidence, Row};
+use crate::support::verify::{self, Evidence, Row};
 
 pub struct Cluster<'a> {
     pub kafka: &'a Kafka,
@@ -158,11 +158,10 @@ fn letter(record: Record, values: Vec<Vec<u8>>) -> DeadLetter {
     let bytes = |name: &str| host.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone().unwrap_or_default());
     let text = |name: &str| bytes(name).map(|value| String::from_utf8(value).expect("it is text"));
     let number = |name: &str| text(name).and_then(|text| text.parse::<i64>().ok()).unwrap_or_else(|| panic!("no number {name}"));
-    let headers: Vec<&str> = own.iter().map(|(name, _)| name.as_str()).collect();
     let mut found = DeadLetter {
         key: bytes("tidemill.key"),
         value: record.value.clone().filter(|_| bytes("tidemill.no-value").is_none()),
-        headers: serde_json::to_string(&headers).expect("names of headers"),
+        headers: verify::headers_of(own).to_string(),
         timestamp: number("tidemill.timestamp"),
         reason: text("tidemill.reason").expect("a reason"),
         stage: text("tidemill.stage"),

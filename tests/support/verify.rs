@@ -5,10 +5,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt::{self, Display};
 use std::path::Path;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use rusqlite::types::Value as Cell;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::read::{Boundary, DeadLetter, Key, Partition, Place, Record, Store};
+use super::read::{Boundary, DeadLetter, Header, Key, Partition, Place, Record, Store};
 
 /// A row by column, as the table shows it.
 pub type Row = BTreeMap<String, Cell>;
@@ -304,7 +306,7 @@ fn compare_letter(record: &Record, by: &Rejected<'_>, letter: Option<&DeadLetter
     let differs = [
         ("key", letter.key != record.key),
         ("value", letter.value != record.value),
-        ("headers", headers.as_array().is_none_or(|headers| headers.len() != record.headers.len())),
+        ("headers", headers != headers_of(&record.headers)),
         ("timestamp", letter.timestamp != record.timestamp),
         ("stage", letter.stage.as_deref() != by.stage),
         ("digest", letter.digest.as_deref() != digest),
@@ -315,6 +317,11 @@ fn compare_letter(record: &Record, by: &Rejected<'_>, letter: Option<&DeadLetter
     for (what, _) in differs.iter().filter(|(_, differs)| *differs) {
         findings.differing.push(format!("{place}: its {what}: {letter:?}, expected {:?} by {:?}", by.reason, by.stage));
     }
+}
+
+/// As a dead letter tells them: name and value in base64, if there is one.
+pub fn headers_of(headers: &[Header]) -> Value {
+    headers.iter().map(|(name, value)| json!([name, value.as_ref().map(|value| STANDARD.encode(value))])).collect()
 }
 
 /// Digest of a stage's component in a generation's content.
