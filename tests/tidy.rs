@@ -25,7 +25,7 @@ const IMPORTS: [(&str, &[&str]); 17] = [
     ("stand_in", &["record", "config", "schedule", "source"]),
     ("plugin", &["record", "config"]),
     ("transform", &["record", "config", "plugin"]),
-    ("sink", &["record", "config", "store", "kafka"]),
+    ("sink", &["record", "config", "store", "kafka", "crash"]),
     ("status", &["record", "topic"]),
     ("pipeline", &["record", "config", "schedule", "store", "topic", "source", "plugin", "transform", "sink", "status", "crash"]),
     ("verify", &["record", "config", "kafka", "topic", "plugin", "transform", "sink", "pipeline"]),

@@ -24,6 +24,8 @@ use crate::store::{Store, swaps};
 const PAUSE: Duration = Duration::from_millis(20);
 /// Swaps that are not counted.
 const WARM_UP: usize = 10;
+/// Of the baseline.
+const RESTARTS: usize = 20;
 const ALTERNATE_EVERY: Duration = Duration::from_secs(1);
 /// Pairs of runs, with swaps and without.
 const ROUNDS: usize = 3;
@@ -44,6 +46,9 @@ pub struct Swaps {
     /// How long the partition decided nothing for it.
     pub pause_p50_ms: f64,
     pub pause_p99_ms: f64,
+    /// Baseline: the same change by ending the pipeline and starting it again, in the same process and with the code in the cache.
+    pub restart_p50_ms: f64,
+    pub restart_max_ms: f64,
 }
 
 /// From a filled topic to the table, two partitions.
@@ -109,19 +114,25 @@ impl Bench {
         let mut builds = Builds::new(self, engine)?;
         let file = self.reload_file("swaps", 1)?;
         let read = move || config::load(&file, &LoadOptions::new(&config::process_env));
-        let wrong = |found: Vec<config::diagnostic::Diagnostic>| format!("{} errors in the pipeline of the bench", found.len());
-        let prepared = prepare(read().map_err(wrong)?, engine).map_err(wrong)?;
+        let prepared = || {
+            let wrong =
+                |found: Vec<config::diagnostic::Diagnostic>| format!("{} errors in the pipeline of the bench", found.len());
+            prepare(read().map_err(wrong)?, engine).map_err(wrong)
+        };
         let store = Store::open(&self.dir.join("swaps")).map_err(|error| error.to_string())?;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-        let live = Live { read: Box::new(read), watching: Watching::Files };
+        let live = Live { read: Box::new(read.clone()), watching: Watching::Files };
         let options = Options { live: Some(Arc::new(live)), ..Options::default() };
         runtime.map_err(cannot("start a runtime"))?.block_on(async {
-            let running = pipeline::start(prepared, store.clone(), Reporter::default(), options).await;
-            let running = running.map_err(|error| error.to_string())?;
+            let start = async |options| {
+                let running = pipeline::start(prepared()?, store.clone(), Reporter::default(), options).await;
+                running.map_err(|error| error.to_string())
+            };
+            let mut running = start(options).await?;
             let mut receipts = running.receipts();
             let mut seen = generations(&store)?;
             // A second for each swap is plenty.
-            let records = (count + WARM_UP) as u64 * LATENCY_RECORDS_PER_SECOND;
+            let records = (count + WARM_UP + RESTARTS) as u64 * LATENCY_RECORDS_PER_SECOND;
             let appending = tokio::spawn({
                 let store = store.clone();
                 async move { append_paced(&store, records, Instant::now()).await }
@@ -145,10 +156,23 @@ impl Bench {
                     measured.push(one);
                 }
             }
+            let mut restarts = Vec::with_capacity(RESTARTS);
+            for _ in 0..RESTARTS {
+                let before = seen.borrow_and_update().0;
+                let began = Instant::now();
+                running.drain();
+                running.ended().await?;
+                builds.save()?;
+                running = start(Options::default()).await?;
+                let first = tokio::time::timeout(SWAP_WITHIN, seen.wait_for(|seen| seen.0 > before)).await;
+                let first = first.map_err(|_| format!("no record within {SWAP_WITHIN:?} of a restart"))?;
+                restarts.push(first.map_err(|_| "the reader of the table has ended")?.1.duration_since(began));
+                tokio::time::sleep(PAUSE).await;
+            }
             appending.abort();
             running.drain();
             running.ended().await?;
-            Ok(Swaps::of(&measured))
+            Ok(Swaps::of(&measured, &restarts))
         })
     }
 
@@ -190,11 +214,12 @@ impl Bench {
 }
 
 impl Swaps {
-    fn of(measured: &[(Duration, Receipt)]) -> Swaps {
+    fn of(measured: &[(Duration, Receipt)], restarts: &[Duration]) -> Swaps {
         let ms = |time: &Duration| time.as_secs_f64() * 1e3;
         let first = Sorted::of(measured.iter().map(|(first, receipt)| (ms(first) - receipt.compile_ms).max(0.0)));
         let cache = Sorted::of(measured.iter().map(|(_, receipt)| receipt.compile_ms));
         let pauses = Sorted::of(measured.iter().filter_map(|(_, receipt)| receipt.pause_ms));
+        let restarts = Sorted::of(restarts.iter().map(ms));
         Swaps {
             swaps: measured.len(),
             first_record_p50_ms: first.at(0.5),
@@ -203,6 +228,8 @@ impl Swaps {
             cache_p50_ms: cache.at(0.5),
             pause_p50_ms: pauses.at(0.5),
             pause_p99_ms: pauses.at(0.99),
+            restart_p50_ms: restarts.at(0.5),
+            restart_max_ms: restarts.at(1.0),
         }
     }
 }

@@ -233,6 +233,10 @@ fn run_reload(args: ReloadArgs, out: &Output) -> Result<Done, Failure> {
         swaps.swaps,
         swaps.cache_p50_ms
     ));
+    out.line(format!(
+        "{:<44} p50 {:.2} ms  max {:.2} ms",
+        "  a restart of the pipeline instead", swaps.restart_p50_ms, swaps.restart_max_ms
+    ));
     out.line(format!("{:<44} p50 {:.3} ms  p99 {:.3} ms", "pause of the partition", swaps.pause_p50_ms, swaps.pause_p99_ms));
     let records = bench.seconds * RECORDS_PER_SECOND;
     let alternating = bench.alternating(&engine, records).map_err(failed)?;
