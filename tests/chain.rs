@@ -31,6 +31,8 @@ struct Double {
     calls: u64,
     dead: bool,
     made: Arc<AtomicU64>,
+    /// Calls after which it has grown too large.
+    grown_after: u64,
 }
 
 impl Double {
@@ -62,22 +64,29 @@ impl StageInstance for Double {
     }
 
     fn wants_recycling(&self) -> bool {
-        false
+        self.calls >= self.grown_after
     }
 }
 
-#[derive(Default)]
 struct Doubles {
     stages: Vec<(StageContract, Does)>,
     /// Calls of all stages.
     calls: Arc<AtomicU64>,
     instances: Arc<AtomicU64>,
+    grown_after: u64,
+}
+
+impl Default for Doubles {
+    fn default() -> Doubles {
+        Doubles { stages: Vec::new(), calls: Arc::default(), instances: Arc::default(), grown_after: u64::MAX }
+    }
 }
 
 impl StageFactory for Doubles {
     fn instance(&self, stage: usize) -> Result<Box<dyn StageInstance>, String> {
         self.instances.fetch_add(1, Ordering::Relaxed);
-        Ok(Box::new(Double { does: self.stages[stage].1.clone(), calls: 0, dead: false, made: self.calls.clone() }))
+        let (does, made, grown_after) = (self.stages[stage].1.clone(), self.calls.clone(), self.grown_after);
+        Ok(Box::new(Double { does, calls: 0, dead: false, made, grown_after }))
     }
 }
 
@@ -204,6 +213,20 @@ fn shout(_: u64, _: u32, columns: &[&Column]) -> Result<FieldsOutcome, CallError
 
 fn copy(_: u64, _: u32, columns: &[&Column]) -> Result<FieldsOutcome, CallError> {
     Ok(FieldsOutcome { columns: columns.iter().map(|column| (*column).clone()).collect(), ..FieldsOutcome::default() })
+}
+
+#[test]
+fn an_instance_that_has_grown_is_called_no_more_and_another_takes_its_place() {
+    let counts = |call: u64, _: u32, columns: &[&Column]| {
+        let rows = texts(columns[0]).into_iter().map(|_| Some(call.to_string()));
+        Ok(FieldsOutcome { columns: vec![text_column(rows)], ..FieldsOutcome::default() })
+    };
+    let doubles = Doubles { grown_after: 2, ..Doubles::default() }.fields("counts", &["a:text"], &["call:text"], counts);
+    let (calls, instances) = (doubles.calls.clone(), doubles.instances.clone());
+    let mut chain = doubles.chain(&["call:text"], false, NullValue::Reject);
+    let called: Vec<Vec<String>> = (0..6).map(|_| sunk(&chain.process(&batch(&[r#"{"a":"x"}"#])).unwrap(), "call")).collect();
+    assert_eq!(called.concat(), ["0", "1", "0", "1", "0", "1"]);
+    assert_eq!((calls.load(Ordering::Relaxed), instances.load(Ordering::Relaxed)), (6, 3));
 }
 
 #[test]

@@ -14,6 +14,7 @@ use support::host::Host;
 use support::jobs::{self, Scene};
 use support::random::Random;
 use support::verify::{Decision, Extent};
+use support::wait_for;
 use tidemill::pipeline::crash;
 
 /// Kills of one run of these tests; with those at the named points more than 60.
@@ -111,6 +112,31 @@ fn each_record_keeps_its_generation_when_the_plugin_changes_between_kills() {
     finish(&scene);
     let generations = scene.store().generations();
     assert!(generations.len() > KILLS_WITH_SWAPS / 2, "{} generations", generations.len());
+}
+
+#[test]
+fn each_record_keeps_its_generation_when_the_plugin_changes_at_every_named_point() {
+    let mut scene = Scene::new("tests/crash/table-and-file", jobs::lines(40_000));
+    // Killed within a live swap, and started with other files in place than those that were on their way in.
+    for (number, point) in crash::SWAP_POINTS.iter().enumerate() {
+        let mut host = scene.pipeline.clone().env("TIDEMILL_CRASH_AT", point).start("run", &["--watch"]);
+        host.ready(&scene.store_dir());
+        wait_for("records to flow", || host.status()["totals"]["emitted"].as_u64().filter(|emitted| *emitted > 0));
+        scene.swap(&format!("in-{number}"));
+        let status = host.wait();
+        assert!(Host::was_killed(status), "at {point} the host ended with {status}:\n{}", host.log());
+        scene.verify(Extent::Settled).assert_clean();
+        scene.swap(&format!("at-{number}"));
+    }
+    // Once `reach` lies ahead no boundary is saved for long.
+    for (number, point) in crash::POINTS.iter().filter(|point| !point.ends_with("-boundary")).enumerate() {
+        scene.swap(&format!("p{number:03}"));
+        kill_at(&scene, point, 1 + number as u64 % 2 * u64::from(*point != "in-drain"));
+        scene.verify(Extent::Settled).assert_clean();
+    }
+    finish(&scene);
+    let generations = scene.store().generations().len();
+    assert!(generations > crash::POINTS.len(), "{generations} generations");
 }
 
 /// The `file` sink holds what each kept record became at least once, and nothing else.

@@ -14,6 +14,8 @@ mod judged;
 mod prefixes;
 #[path = "reload/property.rs"]
 mod property;
+#[path = "reload/receipts.rs"]
+mod receipts;
 #[path = "reload/remote.rs"]
 mod remote;
 #[path = "reload/scene.rs"]

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::Value;
-use support::host::{Host, Pipeline};
+use support::host::{Host, Pipeline, get};
 use support::read::Store;
 use support::{guests, root, wait_for};
 use tempfile::TempDir;
@@ -168,6 +168,30 @@ fn nothing_is_counted_twice_or_forgotten_over_live_swaps_and_one_that_is_taken_b
     scene.assert_counted();
     let generations = scene.store().generations().len();
     assert!(generations > 25, "{generations} generations");
+}
+
+#[test]
+fn what_runs_beside_the_stream_counts_nothing() {
+    let scene = Scene::new(&lines());
+    let (file, component) = (scene.dir.path().join("pipeline.toml"), scene.dir.path().join("tally.wasm"));
+    let plugin = "plugin = \"tally.wasm\"\n";
+    let text = fs::read_to_string(&file).expect("read the pipeline file");
+    let shadow = format!("{plugin}swap = {{ mode = \"shadow\", shadow-records = 1000000 }}\n");
+    fs::write(&file, text.replace(plugin, &shadow)).expect("write the pipeline file");
+    let mut host = scene.pipeline.start("run", &["--watch"]);
+    let address = host.ready(&scene.pipeline.store("tally"));
+    install(&component, 1);
+    wait_for(&format!("records to be compared:\n{}", host.log()), || {
+        let (status, body) = get(&address, "/api/stages/tally/shadow")?;
+        let shadow: Value = serde_json::from_str(&body).ok()?;
+        (status == 200 && shadow["records"].as_u64()? > 400).then_some(())
+    });
+    host.terminate();
+    assert!(host.wait().success(), "{}", host.log());
+    install(&component, 0);
+    scene.pipeline.clone().set("source.every=0s").run_until_idle().ok();
+    scene.assert_counted();
+    assert_eq!(scene.store().generations().len(), 1, "nothing was swapped");
 }
 
 #[test]

@@ -61,6 +61,40 @@ fn code_that_differs_waits_for_a_person_and_shows_how() {
 }
 
 #[test]
+fn code_that_traps_or_comes_to_no_end_beside_the_stream_harms_nobody() {
+    let lines = (0..20_000).map(|number| format!(r#"{{"number":{number},"name":"job-{number}","do":"fix"}}"#).into_bytes());
+    let shadow =
+        format!("{PLUGIN}limits = {{ batch-time = \"200ms\" }}\nswap = {{ mode = \"shadow\", shadow-records = 1000000 }}\n");
+    let mut scene = jobs::Scene::new(TABLE, lines.collect());
+    scene.swap("good");
+    let text = fs::read_to_string(&scene.pipeline.file).unwrap().replace("\"20ms\"", "\"50ms\"");
+    fs::write(&scene.pipeline.file, text.replace(PLUGIN, &shadow)).unwrap();
+    let mut live = Live::of(scene);
+    live.flows(100);
+    let before = (live.digest(), live.generation());
+    let compared = |live: &Live| live.get("/api/stages/triage/shadow");
+
+    let traps = live.scene.marks.component("trap");
+    live.save(&traps);
+    live.receipt("shadowing", 0);
+    let shadow = wait_for("its traps to be compared", || Some(compared(&live)).filter(|shadow| shadow["differing"] != 0));
+    let example = &shadow["examples"][0];
+    assert_eq!((&example["field"], &example["old"]), (&Value::from("@outcome"), &Value::from("emitted")), "{shadow}");
+    assert!(example["new"].as_str().is_some_and(|new| new.starts_with("rejected: ") && new.contains("trap: ")), "{shadow}");
+    live.flows(100);
+
+    let spins = live.scene.marks.component("spin");
+    live.save(&spins);
+    live.receipt("shadowing", 1);
+    wait_for("records to go by while it is busy", || compared(&live)["skipped"].as_u64().filter(|skipped| *skipped > 0));
+    live.flows(200);
+    let totals = live.status()["totals"].clone();
+    assert_eq!((&totals["rejected"], live.digest(), live.generation()), (&Value::from(0), before.0, before.1), "{totals}");
+    live.ask(&["--discard"]).ok();
+    live.finish();
+}
+
+#[test]
 fn what_runs_beside_is_forgotten_when_its_file_is_put_back_or_broken() {
     let mut live = with_swap("mode = \"shadow\", shadow-records = 1000000", 20_000);
     let (first, other) = (live.scene.marks.component("0000"), live.scene.marks.component("best"));

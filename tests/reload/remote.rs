@@ -21,7 +21,7 @@ impl Mounted {
         match Command::new("bindfs").args([behind, at]).output() {
             Ok(output) if output.status.success() => Some(Mounted(at.to_owned())),
             Ok(output) => {
-                // No package makes a system let its processes mount.
+                // No package makes a system let its processes mount; how files are looked at is tested in `watching` all the same.
                 eprintln!("SKIPPED: nothing can be mounted: {}", String::from_utf8_lossy(&output.stderr).trim());
                 None
             }

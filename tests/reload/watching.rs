@@ -23,6 +23,11 @@ impl Folder {
         Folder { dir: TempDir::new().unwrap(), watch: Watch::start().unwrap() }
     }
 
+    /// To which nobody tells anything, as on a network file system.
+    fn without_events() -> Folder {
+        Folder { dir: TempDir::new().unwrap(), watch: Watch::without_events().unwrap() }
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
@@ -88,6 +93,27 @@ async fn a_file_that_is_replaced_or_written_is_told() {
     fs::remove_file(folder.path("a")).unwrap();
     folder.write("a", "3");
     folder.is(&folder.changed().await, "a");
+}
+
+#[tokio::test]
+async fn a_file_is_told_where_the_system_tells_no_changes() {
+    let folder = Folder::without_events();
+    folder.write("a", "1");
+    fs::create_dir(folder.path("two")).unwrap();
+    folder.write("two/b", "2");
+    fs::create_dir(folder.path("one")).unwrap();
+    folder.write("one/b", "1");
+    folder.link("one", "now");
+    let folder = folder.watching(&["a", "now/b"]).await;
+    folder.replace("a", "2");
+    folder.is(&folder.changed().await, "a");
+    folder.write("a", "3");
+    folder.is(&folder.changed().await, "a");
+    fs::remove_file(folder.path("a")).unwrap();
+    folder.write("a", "4");
+    folder.is(&folder.changed().await, "a");
+    folder.link("two", "now");
+    folder.is(&folder.changed().await, "now/b");
 }
 
 #[tokio::test]

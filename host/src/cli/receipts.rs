@@ -82,6 +82,7 @@ fn print(out: &Output, receipts: &[Receipt]) {
                 format!("{} {} → {} ({})", change.stage, short(&change.from), short(&change.to), change.what.join(", "))
             });
             let offsets = receipt.partitions.iter().map(|partition| format!("{}/{}", partition.partition, partition.first));
+            let in_flight: i64 = receipt.partitions.iter().map(|partition| partition.in_flight).sum();
             vec![
                 receipt.id.to_string(),
                 table::time(receipt.at_ms),
@@ -91,7 +92,8 @@ fn print(out: &Output, receipts: &[Receipt]) {
                 format!("{:.0}", receipt.took_ms),
                 format!("{:.0}", receipt.compile_ms),
                 receipt.pause_ms.map_or_else(|| "-".to_owned(), |pause| format!("{pause:.2}")),
-                offsets.take(4).collect::<Vec<_>>().join(" "),
+                offsets.collect::<Vec<_>>().join(" "),
+                if receipt.partitions.is_empty() { "-".to_owned() } else { in_flight.to_string() },
                 stages.collect::<Vec<_>>().join("; "),
                 receipt.reason.clone().unwrap_or_default(),
             ]
@@ -107,6 +109,7 @@ fn print(out: &Output, receipts: &[Receipt]) {
         "compile ms",
         "pause ms",
         "first offsets",
+        "in flight",
         "stages",
         "reason",
     ];

@@ -5,10 +5,14 @@ use crate::record::escape;
 
 /// A cell longer than this is cut.
 const CELL_CHARS_MAX: usize = 100;
+/// The last one, which makes no other wider.
+const LAST_CHARS_MAX: usize = 600;
 
 /// Prints rows under their headings, each column as wide as its widest cell; the last one is not padded.
 pub fn print(out: &Output, headings: &[&str], rows: &[Vec<String>]) {
-    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| fit(cell)).collect()).collect();
+    let chars_max = |at: usize| if at + 1 == headings.len() { LAST_CHARS_MAX } else { CELL_CHARS_MAX };
+    let rows: Vec<Vec<String>> =
+        rows.iter().map(|row| row.iter().enumerate().map(|(at, cell)| fit(cell, chars_max(at))).collect()).collect();
     let width = |at: usize| rows.iter().filter_map(|row| row.get(at)).map(|cell| cell.chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = headings.iter().enumerate().map(|(at, heading)| width(at).max(heading.chars().count())).collect();
     let line = |cells: Vec<&str>| {
@@ -21,9 +25,9 @@ pub fn print(out: &Output, headings: &[&str], rows: &[Vec<String>]) {
     }
 }
 
-fn fit(cell: &str) -> String {
+fn fit(cell: &str, chars_max: usize) -> String {
     let cell = escape(cell);
-    match cell.char_indices().nth(CELL_CHARS_MAX) {
+    match cell.char_indices().nth(chars_max) {
         None => cell.into_owned(),
         Some((at, _)) => format!("{}…", &cell[..at]),
     }

@@ -72,6 +72,15 @@ struct State {
 
 impl Watch {
     pub fn start() -> io::Result<Watch> {
+        Watch::with(notifier)
+    }
+
+    /// Looks from time to time, as where the system tells no changes.
+    pub fn without_events() -> io::Result<Watch> {
+        Watch::with(|_| None)
+    }
+
+    fn with(notifier: impl FnOnce(&Arc<Shared>) -> Option<RecommendedWatcher>) -> io::Result<Watch> {
         let shared = Arc::new(Shared::default());
         let watching =
             Watching { shared: shared.clone(), notify: notifier(&shared), targets: BTreeMap::new(), watched: HashMap::new() };
@@ -458,4 +467,28 @@ fn is_remote(path: &Path) -> bool {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use notify::event::{CreateKind, Flag};
+
+    use super::*;
+
+    #[test]
+    fn events_that_were_lost_lead_to_a_look_at_everything() {
+        let looks = |event: notify::Result<notify::Event>| {
+            let shared = Shared::default();
+            shared.note(event);
+            let state = shared.state();
+            assert!(state.noted.is_empty());
+            state.rescan
+        };
+        let event = |kind| notify::Event::new(kind).add_path("elsewhere".into());
+        // As the queue of the kernel says that it was full: without a path.
+        assert!(looks(Ok(notify::Event::new(EventKind::Other).set_flag(Flag::Rescan))));
+        assert!(looks(Err(notify::Error::generic("broken"))));
+        assert!(!looks(Ok(event(EventKind::Create(CreateKind::File)))));
+        assert!(!looks(Ok(event(EventKind::Access(AccessKind::Close(AccessMode::Write))))));
+    }
 }

@@ -1,7 +1,8 @@
 //! Keeps, drops, deletes or rejects a job as its field `do` says, and leaves its mark on all it decides.
 //!
 //! Tests put another mark into the compiled bytes: another plugin without another build. `fix` is rejected under the mark `0000` only,
-//! as by a plugin with a mistake that its next version no longer has; the mark `trap` ends with it, and `slow` takes milliseconds for it.
+//! as by a plugin with a mistake that its next version no longer has; the mark `trap` ends with it, `slow` takes milliseconds for it, and `spin`
+//! comes to no end.
 
 use tidemill_plugin::prelude::*;
 
@@ -34,6 +35,9 @@ impl Fields for Triage {
             "reject" => return Err(format!("job {} is refused by {}", job.number, self.mark).into()),
             "fix" if self.mark == "0000" => return Err(format!("job {} meets a mistake of {}", job.number, self.mark).into()),
             "fix" if self.mark == "trap" => panic!("told to trap"),
+            "fix" if self.mark == "spin" => loop {
+                std::hint::black_box(());
+            },
             "fix" if self.mark == "slow" => {
                 // Nothing that an optimiser could know better.
                 (0..3_000_000_u64).for_each(|turn| drop(std::hint::black_box(turn)));
