@@ -4,7 +4,10 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use crate::scene::{Scene, Services};
+use serde_json::Value;
+use tidemill::crash;
+
+use crate::scene::{Scene, Services, delivers};
 use crate::support::host::Host;
 use crate::support::jobs;
 use crate::support::verify::{Evidence, Extent};
@@ -43,7 +46,9 @@ fn nothing_is_lost_or_torn_over_two_hundred_swaps_under_load() {
         let (_, rows) =
             wait_for(&format!("swap {swap} to serve:\n{}", host.log()), || Some(at(&host)).filter(|now| now.0 > before));
         wait_for("the new code to be given records", || (at(&host).1 > rows).then_some(()));
-        let status = host.status();
+        // They are decided before their boundary is saved, and written after it.
+        let is_saved = |status: &Value| status["swaps"]["last-boundary-ms"].as_f64().is_some_and(|took| took > 0.0);
+        let status = wait_for("a boundary to be saved", || Some(host.status()).filter(is_saved));
         memory.push(status["rss-bytes"].as_u64().expect("the memory"));
         boundaries.push(status["swaps"]["last-boundary-ms"].as_f64().expect("a time"));
     }
@@ -57,6 +62,16 @@ fn nothing_is_lost_or_torn_over_two_hundred_swaps_under_load() {
 
     // What the host left, before a later one makes up for anything.
     scene.compare(services, Extent::Settled).assert_clean();
+    // Killed within a swap, and gone on with other files in place than those that were on their way in.
+    for (number, point) in crash::SWAP_POINTS.iter().enumerate() {
+        let mut host = pipeline.clone().env("TIDEMILL_CRASH_AT", point).start("run", &["--watch"]);
+        host.ready(&scene.store_dir());
+        delivers(&host);
+        scene.jobs.swap(&format!("in-{number}"));
+        let end = host.wait();
+        assert!(Host::was_killed(end), "at {point} the host ended with {end}:\n{}", host.log());
+        scene.jobs.swap(&format!("at-{number}"));
+    }
     scene.finish(services);
     let deciding = deciding(&scene, services);
     let spread = |name: &str, mut times: Vec<f64>| {
