@@ -3,6 +3,8 @@
 
 mod support;
 
+#[path = "services/altered.rs"]
+mod altered;
 #[path = "services/broken.rs"]
 mod broken;
 #[path = "services/cassandra.rs"]
@@ -37,6 +39,8 @@ mod passed;
 mod process;
 #[path = "services/receipts.rs"]
 mod receipts;
+#[path = "services/replayed.rs"]
+mod replayed;
 #[path = "services/scene.rs"]
 mod scene;
 #[path = "services/stand.rs"]

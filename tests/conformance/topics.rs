@@ -1,8 +1,10 @@
 //! What pipeline and source rely on in a topic.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::json;
@@ -11,6 +13,9 @@ use tidemill::topic::{
     Boundary, Consumer, Cursor, DeadLetter, Error, Event, Figures, Position, Published, Publisher, Save, Saver, StateChanges,
     StoredState, Topic, Window,
 };
+
+/// A reader that waits so long for the next batch settles one of those that it has.
+const SILENCE: Duration = Duration::from_millis(30);
 
 type Checked = Result<(), String>;
 /// Doubles stand between the check and a real topic.
@@ -23,10 +28,18 @@ struct Subject {
     loses_position: bool,
     keeps_accepted: bool,
     takes_late_saves: bool,
+    settles_what_it_reads: bool,
 }
 
 fn sound(topic: Arc<dyn Topic>) -> Subject {
-    Subject { topic, loses_cursor: false, loses_position: false, keeps_accepted: false, takes_late_saves: false }
+    Subject {
+        topic,
+        loses_cursor: false,
+        loses_position: false,
+        keeps_accepted: false,
+        takes_late_saves: false,
+        settles_what_it_reads: false,
+    }
 }
 
 impl Subject {
@@ -37,8 +50,13 @@ impl Subject {
 
     /// A consumer that holds the topic's one partition.
     async fn consumer(&self) -> Box<dyn Consumer> {
-        let mut consumer = self.topic.consumer(Window::default()).await.unwrap();
+        self.consumer_within(Window::default()).await
+    }
+
+    async fn consumer_within(&self, window: Window) -> Box<dyn Consumer> {
+        let mut consumer = self.topic.consumer(window).await.unwrap();
         match consumer.next().await.unwrap() {
+            Event::Assigned { partition: 0, .. } if self.settles_what_it_reads => Box::new(SettlesWhatItReads(consumer)),
             Event::Assigned { partition: 0, .. } => consumer,
             _ => panic!("an assignment comes first"),
         }
@@ -65,6 +83,28 @@ impl Publisher for LosesCursor {
 
     async fn publish(&mut self, page: Vec<Message>, cursor: Cursor) -> Result<Published, Error> {
         self.0.publish(page, cursor).await
+    }
+}
+
+struct SettlesWhatItReads(Box<dyn Consumer>);
+
+#[async_trait]
+impl Consumer for SettlesWhatItReads {
+    async fn next(&mut self) -> Result<Event, Error> {
+        let event = self.0.next().await?;
+        if let Event::Batch(batch) = &event {
+            let next = batch.offsets().last().unwrap() + 1;
+            self.0.saver().save(0, save(next, next..next, Vec::new())).await?;
+        }
+        Ok(event)
+    }
+
+    fn saver(&self) -> Arc<dyn Saver> {
+        self.0.saver()
+    }
+
+    async fn close(&mut self) {
+        self.0.close().await;
     }
 }
 
@@ -176,11 +216,43 @@ async fn a_save_of_an_earlier_assignment_is_refused(subject: Subject) -> Checked
     }
 }
 
+/// Invariant 8, at each moment of the way through a topic that holds far more.
+async fn no_more_than_the_window_is_handed_out_before_it_is_settled(subject: Subject) -> Checked {
+    const RECORDS: usize = 80;
+    let window = Window { batch_records_max: 2, batches_ahead: 1, ..Window::default() };
+    let page = (0..RECORDS).map(|n| Message { value: Some(vec![n as u8]), ..Message::default() }).collect();
+    subject.publisher().await.publish(page, Cursor(json!(RECORDS))).await.unwrap();
+    let mut consumer = subject.consumer_within(window).await;
+    let saver = consumer.saver();
+    // Rows and the offset behind the last one, of batches that are not settled.
+    let mut open: VecDeque<(usize, i64)> = VecDeque::new();
+    let mut settled = 0;
+    while settled < RECORDS {
+        // As long as nothing comes unless something is settled, that is what a topic does which keeps to its window.
+        match tokio::time::timeout(SILENCE, consumer.next()).await {
+            Ok(Ok(Event::Batch(batch))) => open.push_back((batch.rows(), batch.offsets().last().unwrap() + 1)),
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => return Err(error.to_string()),
+            Err(_) => {
+                if let Some((rows, next)) = open.pop_front() {
+                    saver.save(0, save(next, next..next, Vec::new())).await.unwrap();
+                    settled += rows;
+                }
+            }
+        }
+        let out: usize = open.iter().map(|(rows, _)| rows).sum();
+        if open.len() > window.batches_ahead + 1 || out > window.batch_records_max * (window.batches_ahead + 1) {
+            return Err(format!("{out} records in {} batches are handed out", open.len()));
+        }
+    }
+    Ok(())
+}
+
 type Check = fn(Subject) -> Pin<Box<dyn Future<Output = Checked>>>;
 
 /// Checks topics that are made by `fresh`, empty and of one partition, one for each check and double.
 pub async fn list<Made: Future<Output = Arc<dyn Topic>>>(mut fresh: impl FnMut() -> Made) {
-    let list: [(&str, Check, Flaw); 4] = [
+    let list: [(&str, Check, Flaw); 5] = [
         ("cursor", |s| Box::pin(cursor_is_published_with_its_page(s)), |topic| Subject { loses_cursor: true, ..sound(topic) }),
         (
             "position",
@@ -196,6 +268,11 @@ pub async fn list<Made: Future<Output = Arc<dyn Topic>>>(mut fresh: impl FnMut()
             "fenced",
             |s| Box::pin(a_save_of_an_earlier_assignment_is_refused(s)),
             |topic| Subject { takes_late_saves: true, ..sound(topic) },
+        ),
+        (
+            "window",
+            |s| Box::pin(no_more_than_the_window_is_handed_out_before_it_is_settled(s)),
+            |topic| Subject { settles_what_it_reads: true, ..sound(topic) },
         ),
     ];
     for (name, check, flaw) in list {

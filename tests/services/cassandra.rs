@@ -116,6 +116,13 @@ impl Cassandra {
         self.execute(&format!("CREATE KEYSPACE {name} WITH replication = {replication}"));
     }
 
+    /// Whether there is a table `keyspace.table`.
+    pub fn has_table(&self, table: &str) -> bool {
+        let (keyspace, name) = table.split_once('.').expect("keyspace.table");
+        let tables = "SELECT table_name FROM system_schema.tables WHERE keyspace_name";
+        !self.rows(&format!("{tables} = '{keyspace}' AND table_name = '{name}'")).is_empty()
+    }
+
     /// Runs a statement that answers no rows.
     #[track_caller]
     pub fn execute(&self, statement: &str) {

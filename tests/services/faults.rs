@@ -1,20 +1,57 @@
 //! Kafka and Cassandra are killed, stopped and paused under a host that runs: it waits, goes on by itself, and nothing is missing, differing
 //! or invented.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::cassandra::Cassandra;
 use crate::kafka::Kafka;
-use crate::scene::{Scene, assert_nothing_went_back, delivers, emitted};
+use crate::scene::{Scene, Services, Snapshot, delivers, end, held, ingested};
 use crate::support::host::{Host, get};
+use crate::support::verify::Extent;
 use crate::support::{jobs, wait_for};
 
 /// Longer than the session of a member of the group, and than the host waits for an answer of Cassandra.
 const PAUSE: Duration = Duration::from_secs(7);
+/// Longer than a transaction may stand open.
+const LONG: Duration = Duration::from_secs(30);
 
-fn pause() {
-    // Time is the fault.
-    std::thread::park_timeout(PAUSE);
+/// Time is the fault.
+fn pause(time: Duration) {
+    let until = Instant::now() + time;
+    while let Some(left) = until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
+        std::thread::park_timeout(left);
+    }
+}
+
+/// The source says that its pages find no way into the topic.
+fn source_waits(host: &Host) -> bool {
+    let status = host.status();
+    ["backing off", "held back"].iter().any(|state| status["source"]["state"] == *state)
+}
+
+/// Records come in and go out.
+#[track_caller]
+fn flows(host: &Host) {
+    delivers(host);
+    let polled = ingested(host);
+    wait_for("the host to ingest", || (ingested(host) > polled).then_some(()));
+}
+
+/// The host goes on by itself. Then it ends in order, both verifiers compare what it has settled, nothing has gone back, and the next host
+/// goes on from there.
+#[track_caller]
+fn is_over(scene: &Scene, services: Services<'_>, host: Host, before: &mut Snapshot) -> Host {
+    flows(&host);
+    wait_for("the alarms to go", || (alarms(&host) == "[]").then_some(()));
+    end(host);
+    scene.compare(services, Extent::Settled).assert_clean();
+    assert_eq!(scene.pipeline().verify(), Vec::<String>::new());
+    let after = scene.snapshot(services);
+    scene.assert_nothing_went_back(before, &after);
+    *before = after;
+    let next = scene.start(&scene.pipeline());
+    flows(&next);
+    next
 }
 
 fn alarms(host: &Host) -> String {
@@ -69,55 +106,52 @@ fn a_broker_or_node_that_is_killed_stopped_or_paused_is_waited_for() {
         (kafka.join().expect("start Kafka"), cassandra)
     });
     let (Some(mut kafka), Some(mut cassandra)) = (kafka, cassandra) else { return };
-    let scene = Scene::new("faults", (&kafka, &cassandra), jobs::lines(150_000));
-    let mut host = scene.start(&scene.pipeline());
-    delivers(&host);
+    let mut scene = Scene::new("faults", (&kafka, &cassandra), jobs::lines(100_000));
+    // All that came is compared after each of the faults.
+    scene.jobs.pipeline = scene.jobs.pipeline.set("source.every=100ms");
+    let (mut host, mut before) = (scene.start(&scene.pipeline()), Snapshot::new());
+    flows(&host);
 
     kafka.kill();
     wait_for("an alarm", || alarms(&host).contains("out of reach").then_some(()));
     kafka.start();
-    delivers(&host);
+    host = is_over(&scene, (&kafka, &cassandra), host, &mut before);
     cassandra.kill();
     wait_for("the sink to say that it waits", || alarms(&host).contains("done").then_some(()));
     cassandra.start();
-    delivers(&host);
+    host = is_over(&scene, (&kafka, &cassandra), host, &mut before);
     kafka.pause();
-    pause();
+    pause(PAUSE);
     kafka.resume();
-    delivers(&host);
+    host = is_over(&scene, (&kafka, &cassandra), host, &mut before);
     cassandra.pause();
-    pause();
+    pause(PAUSE);
     cassandra.resume();
-    delivers(&host);
+    host = is_over(&scene, (&kafka, &cassandra), host, &mut before);
     kafka.stop();
-    pause();
+    wait_for("the source to say that it waits", || source_waits(&host).then_some(()));
+    pause(LONG);
+    assert!(host.has_ended().is_none(), "the host ended by itself:\n{}", host.log());
+    assert!(source_waits(&host) && alarms(&host).contains("out of reach"), "{}", host.status());
     kafka.start();
-    delivers(&host);
-    let before = scene.snapshot((&kafka, &cassandra));
+    host = is_over(&scene, (&kafka, &cassandra), host, &mut before);
 
     // A second host joins while the rows go nowhere; the first is killed, and then the other has all of it.
     cassandra.stop();
     wait_for("the sink to say that it waits", || alarms(&host).contains("done").then_some(()));
     let elsewhere = scene.elsewhere();
     let mut second = elsewhere.start("run", &[]);
-    pause();
+    second.serves(&elsewhere.store(scene.name));
+    wait_for("both to have a share", || (held(&host) > 0 && held(&second) > 0).then_some(()));
+    wait_for("both to say that they wait", || [&host, &second].iter().all(|host| alarms(host).contains("done")).then_some(()));
     assert!(host.has_ended().is_none(), "the host ended by itself:\n{}", host.log());
     host.kill();
-    pause();
+    wait_for("the second to have all", || (held(&second) == 3).then_some(()));
     assert!(second.has_ended().is_none(), "the second ended by itself:\n{}", second.log());
     cassandra.start();
-    second.ready(&elsewhere.store(scene.name));
-    wait_for("the second to have all", || {
-        let status = second.status();
-        let partitions = status["partitions"].as_object().expect("partitions");
-        (partitions.len() == 3 && partitions.values().all(|partition| partition["here"] == true)).then_some(())
-    });
     delivers(&second);
-    assert!(emitted(&second) > 0);
     wait_for("the alarms to go", || (alarms(&second) == "[]").then_some(()));
-    second.terminate();
-    let status = second.wait();
-    assert!(status.success(), "{status}:\n{}", second.log());
-    assert_nothing_went_back(&before, &scene.snapshot((&kafka, &cassandra)));
+    end(second);
+    scene.assert_nothing_went_back(&before, &scene.snapshot((&kafka, &cassandra)));
     scene.finish((&kafka, &cassandra));
 }

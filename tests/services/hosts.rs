@@ -5,27 +5,9 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::scene::{Scene, Services, assert_nothing_went_back, delivers};
+use crate::scene::{Delivered, Scene, Services, delivers, end, held, ingested};
 use crate::support::host::{Host, Pipeline};
 use crate::support::{jobs, wait_for, wait_within};
-
-/// Partitions that a host holds.
-fn held(host: &Host) -> usize {
-    let status = host.status();
-    let partitions = status["partitions"].as_object().expect("partitions");
-    partitions.values().filter(|partition| partition["here"] == true).count()
-}
-
-fn ingested(host: &Host) -> u64 {
-    host.status()["source"]["records"].as_u64().unwrap_or(0)
-}
-
-#[track_caller]
-fn end(mut host: Host) {
-    host.terminate();
-    let status = host.wait();
-    assert!(status.success(), "{status}:\n{}", host.log());
-}
 
 #[test]
 fn hosts_that_come_and_go_every_few_seconds_leave_nothing_missing_differing_or_invented() {
@@ -64,7 +46,7 @@ fn comes_back(scene: &Scene, services: Services<'_>, other: &Pipeline) {
         zombie.signal(Signal::CONT);
         wait_for("both to have a share", || (held(&zombie) > 0 && held(&second) > 0).then_some(()));
         delivers(&second);
-        assert_nothing_went_back(&before, &scene.snapshot(services));
+        scene.assert_nothing_went_back(&before, &scene.snapshot(services));
         end(second);
         wait_for("the one that came back to have all", || (held(&zombie) == 3).then_some(()));
         assert!(zombie.has_ended().is_none(), "{}", zombie.log());
@@ -109,9 +91,12 @@ fn when_the_polling_host_dies_in_a_transaction_the_next_goes_on_at_once() {
         let status = polling.wait();
         let died = Instant::now();
         assert!(Host::was_killed(status), "at {point} the host ended with {status}:\n{}", polling.log());
-        let (published, delivered) = (ingested(&waiting), crate::scene::emitted(&waiting));
-        assert_eq!(published, 0, "one host polls at a time");
-        let on = || (ingested(&waiting) > 0 && held(&waiting) == 3 && crate::scene::emitted(&waiting) > delivered).then_some(());
+        assert_eq!(ingested(&waiting), 0, "one host polls at a time");
+        let (mut delivered, mut more) = (Delivered::by(&waiting), false);
+        let on = || {
+            more |= delivered.grows(&waiting);
+            (more && ingested(&waiting) > 0 && held(&waiting) == 3).then_some(())
+        };
         // An open transaction would hold readers up for longer.
         wait_within(Duration::from_secs(15), "the next to poll, and its records to be read", on);
         println!("round {round}: after {:?}", died.elapsed());

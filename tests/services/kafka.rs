@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -143,6 +143,22 @@ impl Kafka {
         }
         let made = block_on(self.admin().create_topics([&topic], &AdminOptions::new())).expect("ask Kafka for a topic");
         made.into_iter().for_each(|made| drop(made.expect("make a topic")));
+    }
+
+    /// What a property of a topic is.
+    #[track_caller]
+    pub fn topic_property(&self, name: &str, property: &str) -> Option<String> {
+        let described = block_on(self.admin().describe_configs([&ResourceSpecifier::Topic(name)], &AdminOptions::new()));
+        let topic = described.expect("ask Kafka").remove(0).expect("describe a topic");
+        topic.get(property)?.value.clone()
+    }
+
+    /// Sets a property of a topic, `name=value`, with Kafka's own tool.
+    #[track_caller]
+    pub fn configure_topic(&self, name: &str, property: &str) {
+        let arguments = ["--alter", "--entity-type", "topics", "--entity-name", name, "--add-config", property];
+        let output = self.tool("kafka.admin.ConfigCommand", &arguments);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&[output.stdout, output.stderr].concat()));
     }
 
     #[track_caller]

@@ -1,7 +1,7 @@
 //! The topic lacks what comes next, since retention passed the position of a host that was down, or somebody deleted the topic: that is an
 //! alarm, and nothing is jumped over, until a person says where to go on.
 
-use crate::scene::{Scene, assert_nothing_went_back, delivers};
+use crate::scene::{Scene, delivers};
 use crate::support::host::Host;
 use crate::support::verify::Extent;
 use crate::support::{jobs, wait_for};
@@ -37,7 +37,7 @@ fn what_retention_took_before_it_was_delivered_is_told_and_a_person_says_where_t
     scene.move_group(services, &["--to-earliest"]);
     one.set("source.every=0s").set("source.records=2000").run_until_idle().ok();
     let after = scene.snapshot(services);
-    assert_nothing_went_back(&before, &after);
+    scene.assert_nothing_went_back(&before, &after);
     assert!(after.len() > before.len());
     // What the topic holds is right, and what it does not hold is not judged.
     let answer = scene.pipeline().ask(&["verify"], &[]).ok();
@@ -90,7 +90,7 @@ fn a_topic_that_is_deleted_under_a_host_is_an_alarm_and_nothing_begins_again() {
     scene.move_group(services, &["--to-earliest"]);
     scene.pipeline().set("source.records=1").run_until_idle().ok();
     let after = scene.snapshot(services);
-    assert_nothing_went_back(&before, &after);
+    scene.assert_nothing_went_back(&before, &after);
     assert!(after.len() > before.len());
     let findings = scene.compare(services, Extent::All);
     // Each offset is counted once, also where there were two records of it.

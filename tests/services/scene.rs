@@ -1,5 +1,6 @@
 //! Jobs on Kafka and Cassandra with the real binary: what came of them is compared by `tidemill verify` and by an independent computation.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -27,6 +28,8 @@ pub type Services<'a> = (&'a Kafka, &'a Cassandra);
 pub struct Scene {
     pub jobs: jobs::Scene,
     pub name: &'static str,
+    /// The last job that deletes a key.
+    deletes: OnceCell<BTreeMap<String, usize>>,
 }
 
 impl Scene {
@@ -36,7 +39,7 @@ impl Scene {
         for (variable, value) in addresses {
             jobs.pipeline = jobs.pipeline.env(variable, value);
         }
-        Scene { jobs, name }
+        Scene { jobs, name, deletes: OnceCell::new() }
     }
 
     pub fn pipeline(&self) -> Pipeline {
@@ -120,14 +123,23 @@ impl Scene {
 
     /// Moves the group's offsets as a person would, with Kafka's own tool, once its last member is gone.
     #[track_caller]
-    pub fn move_group(&self, (kafka, _): Services<'_>, to: &[&str]) {
+    pub fn move_group(&self, services: Services<'_>, to: &[&str]) {
+        self.change_group(services, &[&["--reset-offsets", "--execute"], to].concat());
+    }
+
+    /// The broker holds the group's offsets no longer, as if they had expired.
+    #[track_caller]
+    pub fn expire_group(&self, services: Services<'_>) {
+        self.change_group(services, &["--delete-offsets"]);
+    }
+
+    #[track_caller]
+    fn change_group(&self, (kafka, _): Services<'_>, how: &[&str]) {
         wait_for("the group to be empty", || {
             let described = kafka.consumer_groups(&["--group", self.name, "--describe", "--state"]);
             described.contains("Empty").then_some(())
         });
-        let mut arguments = vec!["--group", self.name, "--topic", self.name, "--reset-offsets", "--execute"];
-        arguments.extend(to);
-        println!("{}", kafka.consumer_groups(&arguments));
+        println!("{}", kafka.consumer_groups(&[&["--group", self.name, "--topic", self.name], how].concat()));
     }
 
     /// The table as it stands, each row with its write time.
@@ -139,25 +151,72 @@ impl Scene {
         };
         rows.into_iter().map(row).collect()
     }
-}
 
-/// Of one write time there is one row, and none gives way to an earlier one, whatever was killed between the two looks.
-#[track_caller]
-pub fn assert_nothing_went_back(before: &Snapshot, after: &Snapshot) {
-    for (key, (time, row)) in before {
-        let Some((now, there)) = after.get(key) else { continue };
-        assert!(now >= time, "{key:?} was written at {time}, and now stands from {now}");
-        assert!(now > time || row == there, "{key:?} of {time}: {row:?} has become {there:?}");
+    /// Of one write time there is one row, none gives way to an earlier one, and none goes but by a later job that deletes it, whatever was
+    /// killed between the two looks.
+    #[track_caller]
+    pub fn assert_nothing_went_back(&self, before: &Snapshot, after: &Snapshot) {
+        let deletes = self.deletes.get_or_init(|| jobs::deletes(&self.jobs.lines));
+        for (key, (time, row)) in before {
+            let Some((now, there)) = after.get(key) else {
+                let number = row["number"].as_ref().and_then(CqlValue::as_bigint).expect("a number");
+                let name = row["id"].as_ref().and_then(CqlValue::as_text).expect("a name");
+                let later = deletes.get(name).is_some_and(|last| *last as i64 > number);
+                assert!(later, "{key:?} of {time}, job {number}, is gone, and no later job deletes it");
+                continue;
+            };
+            assert!(now >= time, "{key:?} was written at {time}, and now stands from {now}");
+            assert!(now > time || row == there, "{key:?} of {time}: {row:?} has become {there:?}");
+        }
     }
 }
 
-pub fn emitted(host: &Host) -> u64 {
-    host.status()["totals"]["emitted"].as_u64().unwrap_or_default()
+/// Partitions that a host holds.
+pub fn held(host: &Host) -> usize {
+    Delivered::by(host).0.len()
 }
 
-/// Waits until a host that is ready has delivered something more.
+/// Records that a host has polled from the source.
+pub fn ingested(host: &Host) -> u64 {
+    host.status()["source"]["records"].as_u64().unwrap_or(0)
+}
+
+/// What a host has delivered, by the partitions that it holds; they come with what others delivered before.
+pub struct Delivered(BTreeMap<String, u64>);
+
+impl Delivered {
+    pub fn by(host: &Host) -> Delivered {
+        let status = host.status();
+        let held = status["partitions"].as_object().expect("partitions").iter();
+        let held = held.filter(|(_, partition)| partition["here"] == true);
+        Delivered(
+            held.map(|(number, partition)| (number.clone(), partition["figures"]["emitted"].as_u64().unwrap_or(0))).collect(),
+        )
+    }
+
+    /// Whether the host has delivered more of a partition that it has held since it was looked at.
+    pub fn grows(&mut self, host: &Host) -> bool {
+        let Delivered(mut now) = Delivered::by(host);
+        let more = now.iter().any(|(number, count)| self.0.get(number).is_some_and(|before| count > before));
+        for (number, count) in &mut now {
+            *count = self.0.get(number).copied().unwrap_or(*count);
+        }
+        self.0 = now;
+        more
+    }
+}
+
+/// Waits until this very host, which serves, has delivered something more.
 #[track_caller]
 pub fn delivers(host: &Host) {
-    let before = emitted(host);
-    wait_for("the host to deliver", || (emitted(host) > before).then_some(()));
+    let mut delivered = Delivered::by(host);
+    wait_for("the host to deliver", || delivered.grows(host).then_some(()));
+}
+
+/// Ends a host in order.
+#[track_caller]
+pub fn end(mut host: Host) {
+    host.terminate();
+    let status = host.wait();
+    assert!(status.success(), "{status}:\n{}", host.log());
 }

@@ -170,30 +170,36 @@ async fn records_come_through_as_they_were_in_order_and_by_key() {
 #[tokio::test(flavor = "multi_thread")]
 async fn compressed_records_of_others_come_through_and_those_of_an_aborted_transaction_do_not() {
     let Some(kafka) = kafka::shared() else { return };
-    use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
+    use rdkafka::producer::ThreadedProducer;
     let name = fresh("compressed");
     let topic = open(kafka, &name, 1, "a").await;
     let data = format!("{name}.data");
     let codecs = ["gzip", "snappy", "lz4", "zstd"];
+    let record = |number: usize| Message {
+        key: Some(format!("key {number}").into_bytes()),
+        value: Some("again ".repeat(500 + number).into_bytes()),
+        timestamp: 1_700_000_000_000 + number as i64,
+        headers: vec![("h".to_owned(), Some(vec![number as u8, 255])), ("none".to_owned(), None)],
+    };
     for (number, codec) in codecs.iter().enumerate() {
         let mut config = kafka.config();
         config.set("transactional.id", format!("{name}-{codec}")).set("compression.type", *codec);
         let producer: ThreadedProducer<rdkafka::producer::DefaultProducerContext> = config.create().unwrap();
         producer.init_transactions(PATIENCE).unwrap();
-        for (kept, commits) in [("yes", true), ("no", false)] {
+        for (number, commits) in [(number, true), (100 + number, false)] {
+            let Message { key, value, timestamp, headers } = record(number);
+            let headers: Vec<(&str, Option<&[u8]>)> =
+                headers.iter().map(|(name, value)| (name.as_str(), value.as_deref())).collect();
+            let (key, value, timestamp) = (key.as_deref(), value.as_deref(), Some(timestamp));
             producer.begin_transaction().unwrap();
-            let value = format!("{kept} {number} {}", "again ".repeat(500));
-            producer.send(BaseRecord::<str, str>::to(&data).payload(&value)).map_err(|(error, _)| error).unwrap();
+            kafka::send(&producer, &data, &Publish { partition: None, key, value, headers: &headers, timestamp });
             if commits { producer.commit_transaction(PATIENCE).unwrap() } else { producer.abort_transaction(PATIENCE).unwrap() }
         }
     }
     let mut consumer = topic.consumer(Window::default()).await.unwrap();
-    let found = read(&topic, consumer.as_mut()).await;
-    let values: Vec<String> = found[&0]
-        .iter()
-        .map(|(_, message)| String::from_utf8_lossy(message.value.as_deref().unwrap()).chars().take(5).collect())
-        .collect();
-    assert_eq!(values, ["yes 0", "yes 1", "yes 2", "yes 3"]);
+    let found: Vec<Message> =
+        read(&topic, consumer.as_mut()).await.remove(&0).unwrap().into_iter().map(|(_, found)| found).collect();
+    assert_eq!(found, (0..codecs.len()).map(record).collect::<Vec<_>>());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -448,7 +454,7 @@ async fn a_generation_has_one_number_on_all_hosts_and_no_two_have_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_changed_number_of_partitions_is_refused_with_a_way_out() {
+async fn topics_are_made_as_they_must_be_and_what_cannot_be_is_refused_with_a_way_out() {
     let Some(kafka) = kafka::shared() else { return };
     let name = fresh("partitions");
     open(kafka, &name, 2, "a").await;
@@ -465,6 +471,17 @@ async fn a_changed_number_of_partitions_is_refused_with_a_way_out() {
     cluster.partitions = Some(3);
     let Err(Error::Fatal(reason)) = Topics::open(&plan(&cluster), &cluster, &name, "a").await else { panic!("it is refused") };
     assert!(reason.contains("has 2 partitions") && reason.contains("partitions = 2"), "{reason}");
+    // No broker keeps them for good: what stands under a key is replaced.
+    tokio::task::block_in_place(|| {
+        for side in ["positions", "control", "dead-letters"] {
+            let policy = kafka.topic_property(&format!("{name}.{side}"), "cleanup.policy");
+            assert_eq!(policy.as_deref(), Some("compact"), "{side}");
+        }
+    });
+    (cluster.partitions, cluster.replication) = (None, Some(2));
+    let copied = TopicPlan { name: "copied".to_owned(), ..plan(&cluster) };
+    let Err(Error::Fatal(reason)) = Topics::open(&copied, &cluster, &name, "a").await else { panic!("there is one broker") };
+    assert!(reason.starts_with("make topic `copied`: ") && reason.ends_with("set [topic] replication"), "{reason}");
     cluster.create = false;
     let other = TopicPlan { name: "absent".to_owned(), ..plan(&cluster) };
     let Err(Error::Fatal(reason)) = Topics::open(&other, &cluster, &name, "a").await else { panic!("it is refused") };

@@ -1,6 +1,6 @@
 //! Jobs for the guest `triage`: what stands in the source, and what must become of each, computed natively.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
@@ -45,6 +45,13 @@ pub fn lines(count: usize) -> Vec<Vec<u8>> {
         format!(r#"{{"number":{number},"name":"{name}","do":"{what}"{note}}}"#).into_bytes()
     };
     (0..count).map(line).collect()
+}
+
+/// The last of the lines that deletes a key, by that key.
+pub fn deletes(lines: &[Vec<u8>]) -> BTreeMap<String, usize> {
+    let job = |(at, line): (usize, &Vec<u8>)| Some((serde_json::from_slice::<Job>(line).ok()?, at));
+    let deleting = lines.iter().enumerate().filter_map(job).filter(|(job, _)| job.what == "delete");
+    deleting.map(|(job, at)| (job.name, at)).collect()
 }
 
 /// What stage `triage` with the mark of the deciding generation must make of a record.

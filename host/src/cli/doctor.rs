@@ -8,6 +8,7 @@ use serde_json::json;
 use super::owner::block_on;
 use super::{Done, Exit, Failure, Output, PipelineArgs, Tone, listen};
 use crate::config::Loaded;
+use crate::config::plan::{Pipeline, SinkAddress, TopicAddress};
 use crate::pipeline::connected;
 use crate::plugin::{Cache, Compiler, Engine};
 use crate::record::escape;
@@ -196,6 +197,7 @@ fn of_pipeline(pipeline: &PipelineArgs, out: &Output) -> Vec<Finding> {
     };
     let mut findings = vec![store(pipeline, &loaded)];
     match block_on(connected::check(&loaded.pipeline, &loaded.places)) {
+        Ok(found) if found.is_empty() => findings.push(Finding::good("connections", reached(&loaded.pipeline))),
         Ok(found) => findings.extend(found.into_iter().map(|diagnostic| {
             let place = diagnostic.place.as_ref().map(|place| format!("{}:{}: ", place.file, place.line)).unwrap_or_default();
             Finding::bad("connections", format!("{place}{}", diagnostic.message), diagnostic.help.join("; "))
@@ -203,6 +205,24 @@ fn of_pipeline(pipeline: &PipelineArgs, out: &Output) -> Vec<Finding> {
         Err(failure) => findings.push(Finding::bad("connections", failure.message, "try again")),
     }
     findings
+}
+
+/// What was asked, and is as the file says.
+fn reached(pipeline: &Pipeline) -> String {
+    let topic = match &pipeline.topic.at {
+        TopicAddress::Kafka(cluster) => Some(format!("topic `{}` at {}", pipeline.topic.name, cluster.brokers.join(", "))),
+        TopicAddress::Embedded => None,
+    };
+    let tables = pipeline.sinks.iter().filter_map(|sink| match &sink.at {
+        SinkAddress::Cassandra { hosts, table } => Some(format!("table `{table}` at {}", hosts.join(", "))),
+        _ => None,
+    });
+    let asked: Vec<String> = topic.into_iter().chain(tables).collect();
+    if asked.is_empty() {
+        "topic and sinks are on this machine".to_owned()
+    } else {
+        format!("{}: as the file says", asked.join("; "))
+    }
 }
 
 fn store(pipeline: &PipelineArgs, loaded: &Loaded) -> Finding {

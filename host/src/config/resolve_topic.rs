@@ -170,3 +170,16 @@ fn accepts(name: &str, value: &str) -> Result<(), Refused> {
 fn lacks_tls(reason: &str) -> bool {
     reason.ends_with("at build time") && ["OpenSSL", "libsasl2"].iter().any(|library| reason.contains(library))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::OWNED;
+
+    #[test]
+    fn the_readme_names_every_property_that_a_file_may_not_set() {
+        let readme = include_str!("../../../README.md");
+        for (name, _) in OWNED {
+            assert!(readme.contains(&format!("`{name}`")), "{name}");
+        }
+    }
+}

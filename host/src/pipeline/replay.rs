@@ -9,29 +9,48 @@ use anyhow::{Context, anyhow, bail};
 use super::crash;
 use super::deliver::Deliver;
 use super::worker::{self, Decided};
+use crate::config::units;
 use crate::record::{Batch, Place, RecordRef, RowOutcome};
 use crate::topic::{Boundary, DeadLetter, Resolution};
-
-/// So long a deleted row's write time is remembered; what is older could bring a deleted row back.
-const DELETES_KEPT: Duration = Duration::from_secs(10 * 24 * 60 * 60);
 
 /// `Ok(None)`: it passed; `Ok(Some(reason))`: it was rejected again and stays.
 pub async fn replay(deliver: &Deliver, place: Place, force: bool) -> anyhow::Result<Option<String>> {
     let letter = letter(deliver, place).await?;
-    let age = Duration::from_micros(u64::try_from(super::now_micros() - letter.write_time).unwrap_or(0));
-    if age > DELETES_KEPT && !force {
-        bail!(
-            "the dead letter is {} days old: a row of its key that was deleted since may come back, replay it with --force",
-            age.as_secs() / (24 * 60 * 60)
-        );
-    }
     let decided = decide(deliver, &letter).await?;
     if let Some(RowOutcome::Rejected { reason, .. }) = decided.outcomes.first() {
         return Ok(Some(reason.clone()));
     }
+    if !force {
+        let age = Duration::from_micros(u64::try_from(super::now_micros() - letter.write_time).unwrap_or(0));
+        for sink in &decided.generation.code.sinks {
+            let remembered = sink.remembers_deletes().await;
+            let remembered = remembered.with_context(|| format!("ask sink {} how long it remembers deletes", sink.name()))?;
+            young_enough(sink.name(), age, remembered)?;
+        }
+    }
     deliver.topic.begin_replay(place, decided.generation.number).await.context("begin the replay")?;
     crash::point("after-replay-begun");
     finish(deliver, place, decided).await
+}
+
+/// Its row is written at its own time: an older one than the sink remembers deletes of could bring a deleted row back.
+fn young_enough(sink: &str, age: Duration, remembered: Duration) -> anyhow::Result<()> {
+    if age <= remembered {
+        return Ok(());
+    }
+    let whole = |time: Duration| {
+        units::duration_text(Duration::from_secs(match time.as_secs() {
+            // Beyond two days nobody counts the hours.
+            seconds @ ..172_800 => seconds,
+            seconds => seconds - seconds % 86_400,
+        }))
+    };
+    bail!(
+        "the dead letter is {} old, and sink {sink} remembers deletes for {}: a row of its key that was deleted since may come back, \
+         replay it with --force",
+        whole(age),
+        whole(remembered)
+    )
 }
 
 /// What a replay would say. Nothing is written; a server that refuses its row is not asked.
@@ -95,4 +114,21 @@ async fn finish(deliver: &Deliver, place: Place, decided: Decided) -> anyhow::Re
     let how = Resolution::Replayed { generation: decided.generation.number };
     deliver.topic.resolve_dead_letter(place, how, joined).await.context("remove the dead letter")?;
     Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_older_than_a_delete_is_remembered_is_refused_with_a_way_out() {
+        let days = |days: u64| Duration::from_secs(days * 86_400);
+        assert!(young_enough("users", days(10), days(10)).is_ok());
+        let refused = |age, remembered| young_enough("users", age, remembered).expect_err("it is refused").to_string();
+        let reason = refused(days(12) + Duration::from_secs(5), days(10));
+        assert!(reason.starts_with("the dead letter is 12d old, and sink users remembers deletes for 10d: "), "{reason}");
+        assert!(reason.ends_with("replay it with --force"), "{reason}");
+        let reason = refused(Duration::from_secs(90), Duration::ZERO);
+        assert!(reason.starts_with("the dead letter is 90s old, and sink users remembers deletes for 0s: "), "{reason}");
+    }
 }

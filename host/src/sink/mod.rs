@@ -12,6 +12,8 @@ mod null;
 mod stdout;
 mod topic;
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 
 use crate::config::Places;
@@ -141,6 +143,9 @@ pub enum Error {
     Systemic(String),
 }
 
+/// As a table of Cassandra's unless it was told otherwise.
+pub const DELETES_REMEMBERED: Duration = Duration::from_secs(10 * 24 * 60 * 60);
+
 #[async_trait]
 pub trait Sink: Send + Sync {
     fn name(&self) -> &str;
@@ -167,6 +172,11 @@ pub trait Sink: Send + Sync {
     /// Whether several writes may be under way at once, so that a later batch may be there before an earlier one.
     fn takes_any_order(&self) -> bool {
         false
+    }
+
+    /// How long a deleted row's write time is remembered: what is written with an earlier one may bring the row back.
+    async fn remembers_deletes(&self) -> Result<Duration, Error> {
+        Ok(DELETES_REMEMBERED)
     }
 
     /// What the sink itself knows of its writes; `None` where there is no more to it than the calls.

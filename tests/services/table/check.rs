@@ -8,8 +8,8 @@ use crate::process::Port;
 use crate::support::root;
 
 /// What the verb says, with the address that only this run has left out.
-fn said(case: &Path, address: &str, verb: &[&str]) -> (i32, String) {
-    let file = case.strip_prefix(root()).expect("below the root").join("pipeline.toml");
+pub fn said(case: &Path, address: &str, verb: &[&str]) -> (i32, String) {
+    let file = case.strip_prefix(root()).unwrap_or(case).join("pipeline.toml");
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidemill"));
     command.current_dir(root()).args(verb).arg(file).env("CASSANDRA", address).env("NO_COLOR", "1");
     let output = command.output().expect("start tidemill");
@@ -37,7 +37,11 @@ fn every_difference_between_file_and_table_is_told_with_its_place_and_a_way_out(
             std::fs::write(&expected, &text).expect("write what is expected");
         }
         assert_eq!(text, std::fs::read_to_string(&expected).unwrap_or_default(), "{}", case.display());
-        assert_eq!(exit, if text.contains("error[") { 2 } else { 0 }, "{text}");
+        let differs = text.contains("error[");
+        assert_eq!(exit, if differs { 2 } else { 0 }, "{text}");
+        // The doctor says the same.
+        let (_, text) = said(&case, &cassandra.address(), &["doctor"]);
+        assert_eq!((text.contains("✗ connections "), text.contains("✓ connections ")), (differs, !differs), "{text}");
         // Without asking, nothing of it is known.
         assert_eq!(said(&case, &cassandra.address(), &["check"]).0, 0, "{}", case.display());
     }

@@ -4,6 +4,7 @@ use scylla::value::CqlValue;
 use tidemill::config::plan::{CqlType, SinkPlan};
 use tidemill::sink::Error;
 
+use super::check::said;
 use super::{Row, open, plan, try_open};
 use crate::cassandra;
 
@@ -119,4 +120,48 @@ fn the_cluster_wants_a_user_that_it_knows_and_a_data_centre_that_it_has() {
     assert_eq!(refused(&wanted), "no node is in data centre `datacenter2`; there is: datacenter1");
     wanted.cluster.datacenter = Some("datacenter1".to_owned());
     open(&wanted).put(Row::new(2, 2).text("v", "v"));
+    told_by_the_verbs(&cassandra.address());
+}
+
+/// The same, as `check --connect` and `doctor` say it: each with its place and a way out.
+fn told_by_the_verbs(address: &str) {
+    let dir = tempfile::tempdir().expect("a folder");
+    let user = |password: &str| {
+        std::fs::write(dir.path().join(password), password).expect("write the password");
+        format!("username = \"cassandra\"\npassword = {{ file = \"{password}\" }}\n")
+    };
+    let no_user = "the cluster of sink `rows` refuses: the cluster wants a user and a password";
+    let no_datacenter = "sink `rows`: no node is in data centre `datacenter2`; there is: datacenter1";
+    let cases = [
+        (String::new(), Some((":6:6", no_user, "username = { env = \"NAME\" }"))),
+        (user("wrong"), Some((":8:12", "the cluster of sink `rows` refuses: ", "of a user that may read the schema and write"))),
+        (
+            user("cassandra") + "datacenter = \"datacenter2\"\n",
+            Some((":10:14", no_datacenter, "name one of those, or leave `datacenter` out")),
+        ),
+        (user("cassandra") + "datacenter = \"datacenter1\"\n", None),
+    ];
+    for (keys, wrong) in cases {
+        let text = format!(
+            "name = \"guarded\"\n[source]\nkind = \"generator\"\n[[sink]]\nname = \"rows\"\n\
+             at = \"cassandra://{address}\"\ntable = \"guarded.rows\"\n{keys}\
+             [sink.columns]\nid = {{ field = \"dob.age\", type = \"int\", key = \"partition\" }}\nv = \"email\"\n"
+        );
+        std::fs::write(dir.path().join("pipeline.toml"), text).expect("write the pipeline");
+        let said = |verb| said(dir.path(), address, verb);
+        let ((checked, check), (_, doctor)) = (said(&["check", "--connect"]), said(&["doctor"]));
+        match wrong {
+            Some((place, message, way)) => {
+                assert_eq!(checked, 3, "{check}");
+                for part in [&format!("error[TM081]: {message}"), &format!("pipeline.toml{place}"), way] {
+                    assert!(check.contains(part), "{part} is not said: {check}");
+                }
+                assert!(doctor.contains("✗ connections ") && doctor.contains(message) && doctor.contains(way), "{doctor}");
+            }
+            None => {
+                assert_eq!(checked, 0, "{check}");
+                assert!(doctor.contains("✓ connections    table `guarded.rows` at ADDRESS: as the file says"), "{doctor}");
+            }
+        }
+    }
 }

@@ -173,3 +173,46 @@ fn a_cluster_that_is_down_is_waited_for_told_and_does_not_hold_the_end() {
     let (users, by_nation) = read(cassandra, "late");
     compare(&pipeline, &users, &by_nation);
 }
+
+#[test]
+fn a_row_that_the_server_refuses_is_its_records_dead_letter_and_what_is_beside_it_stands() {
+    let Some(cassandra) = cassandra::shared() else { return };
+    let dir = tempfile::tempdir().expect("a folder");
+    // Beyond what one mutation may hold, and beyond what one request may.
+    let bytes = |id: usize| match id {
+        3 => 9 << 20,
+        6 => 20 << 20,
+        _ => 10,
+    };
+    let line = |id: usize| format!(r#"{{"id":{id},"what":"{}"}}"#, "x".repeat(bytes(id)));
+    std::fs::write(dir.path().join("lines.ndjson"), (0..10).map(line).collect::<Vec<_>>().join("\n")).expect("write the source");
+    let address = cassandra.address();
+    let sink = |name: &str, columns: &str| {
+        let key = r#"id = { field = "id", type = "int", key = "partition" }"#;
+        format!(
+            "[[sink]]\nname = \"{name}\"\nat = \"cassandra://{address}\"\ntable = \"refused.{name}\"\n[sink.columns]\n{key}\n{columns}\n"
+        )
+    };
+    let source = "name = \"refused\"\n[source]\nkind = \"file\"\npath = \"lines.ndjson\"\n[topic]\nkey = \"id\"\n";
+    let stop_when = "[dead-letters]\nstop-when = \"never\"\n";
+    let text = [source, &sink("whole", "what = \"what\""), &sink("ids", ""), stop_when].concat();
+    std::fs::write(dir.path().join("refused.toml"), text).expect("write the pipeline");
+    let pipeline = Pipeline::new(dir.path().join("refused.toml"), dir.path().join("data"));
+    let answer = pipeline.run_until_idle().ok();
+    assert_eq!(["delivered", "rejected"].map(|name| answer.count(name)), [8, 2], "{}", answer.envelope);
+
+    let listed = pipeline.ask(&["dead-letters", "list"], &[]).ok();
+    let letters = listed.result()["dead-letters"].as_array().expect("a list").clone();
+    let told = |letter: &Value| letter["reason"].as_str().is_some_and(|reason| reason.starts_with("sink whole: "));
+    assert!(letters.len() == 2 && letters.iter().all(told), "{:#}", listed.envelope);
+    let ids = |table: &str| {
+        let rows = cassandra.rows(&format!("SELECT id FROM refused.{table}"));
+        let mut ids: Vec<i32> = rows.into_iter().filter_map(|mut row| row.remove("id")??.as_int()).collect();
+        ids.sort_unstable();
+        ids
+    };
+    assert_eq!(ids("whole"), [0, 1, 2, 4, 5, 7, 8, 9]);
+    // Where it was taken its row stands.
+    assert_eq!(ids("ids"), (0..10).collect::<Vec<_>>());
+    assert_eq!(pipeline.verify(), Vec::<String>::new());
+}

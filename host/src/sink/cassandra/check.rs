@@ -21,6 +21,11 @@ pub(in crate::sink) async fn check(plan: &SinkPlan, hosts: &[String], table: &st
             let help = "start it, or correct the address; a pipeline that runs waits for it";
             return vec![Diagnostic::error(code::CLUSTER_UNREACHABLE, message).at(at("at")).help(help)];
         }
+        Err(Fault::Elsewhere(reason)) => {
+            let message = format!("sink `{}`: {reason}", plan.name);
+            let help = "name one of those, or leave `datacenter` out";
+            return vec![Diagnostic::error(code::CLUSTER_REFUSES, message).at(at("datacenter")).help(help)];
+        }
         Err(Fault::Row(reason) | Fault::Invalid(reason) | Fault::Refused(reason) | Fault::Table(reason)) => {
             let key = if plan.cluster.credentials.is_some() { "username" } else { "at" };
             let message = format!("the cluster of sink `{}` refuses: {reason}", plan.name);

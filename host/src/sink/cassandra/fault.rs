@@ -15,8 +15,10 @@ pub(super) enum Fault {
     Row(String),
     /// The server calls the statement invalid: the row's own fault if the table is still as it should be.
     Invalid(String),
-    /// The user, the data centre: no row will be taken.
+    /// The user: no row will be taken.
     Refused(String),
+    /// The cluster has no such data centre: no row will be taken.
+    Elsewhere(String),
     /// The table is not as the plan says: no row will be taken.
     Table(String),
 }
@@ -25,9 +27,11 @@ impl From<Fault> for Error {
     fn from(fault: Fault) -> Error {
         match fault {
             Fault::Transient(reason) => Error::Transient(reason),
-            Fault::Row(reason) | Fault::Invalid(reason) | Fault::Refused(reason) | Fault::Table(reason) => {
-                Error::Systemic(reason)
-            }
+            Fault::Row(reason)
+            | Fault::Invalid(reason)
+            | Fault::Refused(reason)
+            | Fault::Elsewhere(reason)
+            | Fault::Table(reason) => Error::Systemic(reason),
         }
     }
 }

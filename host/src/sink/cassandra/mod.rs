@@ -172,6 +172,12 @@ impl Sink for Cassandra {
         }
     }
 
+    async fn remembers_deletes(&self) -> Result<Duration, Error> {
+        let ready = self.ready().await?;
+        let there = table::gc_grace(&ready.session, &self.table).await?;
+        there.ok_or_else(|| Error::Systemic(format!("there is no table `{}.{}`", self.table.keyspace, self.table.table)))
+    }
+
     fn figures(&self) -> Option<Figures> {
         Some(self.pulse.figures())
     }

@@ -78,7 +78,7 @@ async fn connect(plan: &ClusterPlan, hosts: &[String], keyspace: &str) -> Result
             there.sort_unstable();
             there.dedup();
             let reason = format!("no node is in data centre `{wanted}`; there is: {}", there.join(", "));
-            return Err(Fault::Refused(reason));
+            return Err(Fault::Elsewhere(reason));
         }
     }
     Ok(session)

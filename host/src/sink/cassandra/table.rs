@@ -1,5 +1,7 @@
 //! The table as it is in the cluster, beside the table as the plan wants it; and the statements that would make it so.
 
+use std::time::Duration;
+
 use scylla::client::session::Session;
 use scylla::errors::IntoRowsResultError;
 
@@ -68,6 +70,16 @@ pub(super) async fn read(session: &Session, name: &Name) -> Result<Actual, Fault
         actual.columns.push(Column { name, cql, role });
     }
     Ok(actual)
+}
+
+/// How long the table remembers what was deleted; `None`: there is no such table.
+pub(super) async fn gc_grace(session: &Session, name: &Name) -> Result<Option<Duration>, Fault> {
+    let asked = "SELECT gc_grace_seconds FROM system_schema.tables WHERE keyspace_name = ? AND table_name = ?";
+    let answer = session.query_unpaged(asked, (&name.keyspace, &name.table)).await.map_err(|error| fault::of_request(&error))?;
+    let odd = |error: &dyn std::fmt::Display| Fault::Transient(format!("read the cluster's schema: {error}"));
+    let rows = answer.into_rows_result().map_err(|error| odd(&error))?;
+    let seconds = rows.maybe_first_row::<(i32,)>().map_err(|error| odd(&error))?;
+    Ok(seconds.map(|(seconds,)| Duration::from_secs(seconds.max(0) as u64)))
 }
 
 /// How the table is not what the plan wants.

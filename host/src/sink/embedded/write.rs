@@ -8,12 +8,12 @@ use rusqlite::{Connection, ToSql};
 use super::Table;
 use super::table::{DELETED, ENDS, ROW, Stored, TIME, quoted, stored_name};
 use crate::config::plan::{CqlType, SinkColumn, SinkPlan};
-use crate::sink::{BoundColumn, BoundValues, Rows, json};
+use crate::sink::{BoundColumn, BoundValues, DELETES_REMEMBERED, Rows, json};
 use crate::store::keys::{self, Writing};
 use crate::store::{Error, Store};
 
-/// How long a deleted key is remembered, µs: ten days, as Cassandra's `gc_grace_seconds`.
-const HIDDEN_MICROS: i64 = 10 * 86_400 * 1_000_000;
+/// How long a deleted key is remembered, µs.
+const HIDDEN_MICROS: i64 = DELETES_REMEMBERED.as_micros() as i64;
 const PURGE_EVERY_MS: i64 = 60_000;
 const PURGED_AT_ONCE: i64 = 1_000;
 
