@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::producer::{DeliveryResult, ProducerContext};
 use secrecy::ExposeSecret;
 
@@ -18,6 +19,9 @@ pub const ASK_TIMEOUT: Duration = Duration::from_secs(10);
 const TRANSACTION_TIMEOUT_MS: &str = "10000";
 /// The longest that librdkafka takes: whether a record is too large is for the topic to say.
 const MESSAGE_BYTES_MAX: &str = "1000000000";
+
+/// What a topic takes unless it was told otherwise, with room for what a batch adds.
+const RECORD_BYTES_MAX: usize = 1_000_000;
 
 /// What every client of the cluster has in common; what a person set is below what the host must own.
 fn client(plan: &KafkaPlan) -> ClientConfig {
@@ -74,6 +78,35 @@ pub fn transactional(plan: &KafkaPlan, id: &str) -> ClientConfig {
     let mut config = producer(plan);
     config.set("transactional.id", id).set("transaction.timeout.ms", TRANSACTION_TIMEOUT_MS);
     config
+}
+
+/// A producer to topics that take so much at once: what is batched is refused as a whole, so that a record would be refused for its
+/// neighbours' sake.
+pub fn within(mut config: ClientConfig, record_bytes_max: usize) -> ClientConfig {
+    let set = config.get("batch.size").and_then(|set| set.parse().ok()).unwrap_or(RECORD_BYTES_MAX);
+    config.set("batch.size", set.min(record_bytes_max).to_string());
+    config
+}
+
+pub fn admin(plan: &KafkaPlan) -> KafkaResult<AdminClient<Logs>> {
+    producer(plan).create_with_context(Logs)
+}
+
+/// The largest record that a topic takes, as far as the cluster says. Blocks.
+pub fn record_bytes_max(plan: &KafkaPlan, topic: &str) -> usize {
+    let ask = || {
+        let options = AdminOptions::new().request_timeout(Some(ASK_TIMEOUT));
+        let described = answer(admin(plan).ok()?.describe_configs([&ResourceSpecifier::Topic(topic)], &options)).ok()?;
+        let topic = described.into_iter().next()?.ok()?;
+        topic.get("max.message.bytes")?.value.as_ref()?.parse::<usize>().ok()
+    };
+    ask().map_or(RECORD_BYTES_MAX, |bytes| bytes.saturating_sub(1_024).max(4_096))
+}
+
+/// Waits for what the client's own thread completes.
+pub fn answer<T>(work: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime of one thread without drivers");
+    runtime.block_on(work)
 }
 
 /// Sends what librdkafka says to the host's log.

@@ -44,18 +44,20 @@ fn a_column_that_is_added_changes_nothing_and_one_that_is_dropped_stops_the_host
 
 #[test]
 fn a_record_that_is_larger_than_the_topic_takes_stops_the_source_before_its_page_until_the_topic_takes_it() {
-    const PAGE: usize = 50;
-    const AT: usize = 321;
+    const PAGE: usize = 1_000;
+    const AT: usize = 3_210;
     let Some(services) = crate::both() else { return };
     let (kafka, _) = services;
-    let mut lines = jobs::lines(5_000);
+    let mut lines = jobs::lines(8_000);
     let number = AT;
     lines[AT] =
         format!(r#"{{"number":{number},"name":"once-{number}","do":"keep","note":"{}"}}"#, "long ".repeat(6_000)).into_bytes();
     let scene = Scene::new("oversize", services, lines);
+    // A page is larger too: its records go as many batches.
     kafka.create_topic(scene.name, 3, &[("max.message.bytes", "20000")]);
+    let pipeline = scene.pipeline().set(&format!("source.records-per-poll={PAGE}"));
     for _ in 0..2 {
-        let mut host = scene.pipeline().start("run", &[]);
+        let mut host = pipeline.start("run", &[]);
         stops(&mut host, &["publish: ", "the largest record of the page has 30", "raise max.message.bytes of topic `oversize`"]);
         assert_eq!(scene.cluster(services).records().len(), AT - AT % PAGE, "nothing of its page is there");
     }

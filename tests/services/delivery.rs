@@ -37,7 +37,8 @@ impl<'a> Stream<'a> {
         let file = dir.path().join("pipeline.toml");
         fs::write(&file, text.replace("NAME", &name).replace("BROKER", &kafka.address())).expect("write the pipeline");
         fs::write(dir.path().join("jobs.ndjson"), lines.join(&b'\n')).expect("write the source");
-        kafka.create_topic(&format!("{name}.out"), 1, &[]);
+        // What is written at once is more than it takes at once.
+        kafka.create_topic(&format!("{name}.out"), 1, &[("max.message.bytes", "20000")]);
         let pipeline = Pipeline::new(file, dir.path().join("data"));
         let mut stream = Stream { kafka, dir, name, pipeline, lines, marks: Marks::default() };
         stream.marks.install(&stream.dir.path().join("triage.wasm"), "0000");

@@ -22,8 +22,11 @@ pub(super) struct KafkaSink {
 }
 
 impl KafkaSink {
-    pub(super) fn open(name: &str, topic: &str, cluster: &KafkaPlan) -> Result<KafkaSink, Error> {
-        let producer = kafka::producer(cluster).create_with_context(Logs);
+    pub(super) async fn open(name: &str, topic: &str, cluster: &KafkaPlan) -> Result<KafkaSink, Error> {
+        let (asked, plan) = (topic.to_owned(), cluster.clone());
+        let record_bytes_max = tokio::task::spawn_blocking(move || kafka::record_bytes_max(&plan, &asked)).await;
+        let record_bytes_max = record_bytes_max.map_err(|error| Error::Transient(format!("ask for topic `{topic}`: {error}")))?;
+        let producer = kafka::within(kafka::producer(cluster), record_bytes_max).create_with_context(Logs);
         let producer = producer.map_err(|error| Error::Systemic(format!("make a Kafka producer: {}", kafka::reason(&error))))?;
         Ok(KafkaSink { name: name.to_owned(), topic: topic.to_owned(), producer })
     }

@@ -229,7 +229,7 @@ pub async fn open(plan: &SinkPlan, store: &store::Store) -> Result<Box<dyn Sink>
         SinkAddress::File { path } => Box::new(file::FileSink::open(name, path, columns)?),
         SinkAddress::Stdout => Box::new(stdout::Stdout { name: name.to_owned(), columns: columns.to_vec() }),
         SinkAddress::Topic { name: topic, retention } => Box::new(topic::TopicSink::open(store, name, topic, *retention).await?),
-        SinkAddress::KafkaTopic { name: topic, cluster } => Box::new(kafka::KafkaSink::open(name, topic, cluster)?),
+        SinkAddress::KafkaTopic { name: topic, cluster } => Box::new(kafka::KafkaSink::open(name, topic, cluster).await?),
         SinkAddress::Null => Box::new(null::Null { name: name.to_owned() }),
         SinkAddress::Memory { name: at } => Box::new(memory::Memory::open(name, at, columns)),
         SinkAddress::Cassandra { hosts, table } => Box::new(cassandra::Cassandra::open(plan, hosts, table).await?),

@@ -39,7 +39,9 @@ impl KafkaConsumer {
             earlier.close();
         }
         let (begun_in, given_up) = (inner.clone(), assignment.clone());
-        let producer = blocking(move || Transactional::new(&begun_in.plan, &begun_in.names.saver(), &given_up.closed));
+        let producer = blocking(move || {
+            Transactional::new(&begun_in.plan, &begun_in.names.saver(), begun_in.letter_bytes_max, &given_up.closed)
+        });
         let producer = producer.await?;
         let requests = saver::start(inner.clone(), assignment.clone(), producer)?;
         // What is in flight is bounded by the window of each partition; events about them are few.

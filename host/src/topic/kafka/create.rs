@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{AdminOptions, NewTopic, TopicReplication};
 use rdkafka::error::RDKafkaErrorCode;
 
 use super::lookups::Lookups;
@@ -10,14 +10,12 @@ use super::names::Side;
 use super::{Names, fatal};
 use crate::config::defaults;
 use crate::config::plan::KafkaPlan;
-use crate::kafka::{self, ASK_TIMEOUT, Logs};
+use crate::kafka::{self, ASK_TIMEOUT};
 use crate::topic::Error;
 
 /// How long a topic that was made may take to be seen.
 const MADE_WITHIN: Duration = Duration::from_secs(30);
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
-/// What a topic takes unless it was told otherwise, with room for what a batch adds.
-const RECORD_BYTES_MAX: usize = 1_000_000;
 
 /// Side topics are compacted soon: each save writes a key that was there before.
 const COMPACTED: [(&str, &str); 5] = [
@@ -69,18 +67,14 @@ pub(super) fn other_partitions(topic: &str, has: u32, wants: u32) -> String {
     )
 }
 
-fn admin(plan: &KafkaPlan) -> Result<AdminClient<Logs>, Error> {
-    let config = kafka::producer(plan);
-    config.create_with_context(Logs).map_err(|error| fatal("make a Kafka client", &error))
-}
-
 fn make(plan: &KafkaPlan, lookups: &Lookups, topic: &str, partitions: u32, settings: &[(&str, &str)]) -> Result<(), Error> {
     // -1: the cluster's default.
     let replication = TopicReplication::Fixed(plan.replication.map_or(-1, i32::from));
     let new = NewTopic::new(topic, partitions as i32, replication);
     let new = settings.iter().fold(new, |new, (name, value)| new.set(name, value));
     let options = AdminOptions::new().request_timeout(Some(ASK_TIMEOUT)).operation_timeout(Some(ASK_TIMEOUT));
-    let made = futures_executor(admin(plan)?.create_topics([&new], &options));
+    let admin = kafka::admin(plan).map_err(|error| fatal("make a Kafka client", &error))?;
+    let made = kafka::answer(admin.create_topics([&new], &options));
     let made = made.map_err(|error| Error::Transient(format!("make topic `{topic}`: {}", kafka::reason(&error))))?;
     match made.into_iter().next() {
         // Another host was faster.
@@ -104,22 +98,4 @@ fn make(plan: &KafkaPlan, lookups: &Lookups, topic: &str, partitions: u32, setti
         std::thread::sleep(LOOK_AGAIN);
     }
     Ok(())
-}
-
-/// The largest record that a topic takes, as far as the cluster says.
-pub(super) fn record_bytes_max(plan: &KafkaPlan, topic: &str) -> usize {
-    let ask = || {
-        let options = AdminOptions::new().request_timeout(Some(ASK_TIMEOUT));
-        let described =
-            futures_executor(admin(plan).ok()?.describe_configs([&ResourceSpecifier::Topic(topic)], &options)).ok()?;
-        let topic = described.into_iter().next()?.ok()?;
-        topic.get("max.message.bytes")?.value.as_ref()?.parse::<usize>().ok()
-    };
-    ask().map_or(RECORD_BYTES_MAX, |bytes| bytes.saturating_sub(1_024).max(4_096))
-}
-
-/// Waits for what the client's own thread completes.
-fn futures_executor<T>(work: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime of one thread without drivers");
-    runtime.block_on(work)
 }

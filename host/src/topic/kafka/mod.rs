@@ -76,7 +76,7 @@ impl Kafka {
             let lookups = Lookups::new(&plan, &names)?;
             let partitions = create::topics(&plan, &names, &lookups)?;
             let view = View::open(&plan, &names, partitions)?;
-            let letter_bytes_max = create::record_bytes_max(&plan, &names.side(Side::Letters));
+            let letter_bytes_max = crate::kafka::record_bytes_max(&plan, &names.side(Side::Letters));
             let first_held = (0..partitions).map(|_| AtomicI64::new(0)).collect();
             let producer = OnceLock::new();
             Ok(Inner {

@@ -9,6 +9,7 @@ use super::election::Election;
 use super::names::{CURSOR, Side};
 use super::transaction::{Failed, Record, Transactional};
 use super::{Inner, blocking};
+use crate::kafka;
 use crate::record::Message;
 use crate::topic::{Cursor, Error, HeldBack, Published, Publisher};
 
@@ -41,7 +42,12 @@ impl KafkaPublisher {
         election.won().await?;
         // Once per turn: whoever polled before is fenced, and what it left open is over, before the cursor is read.
         let (begun_in, given_up) = (inner.clone(), election.ended.clone());
-        let producer = blocking(move || Transactional::new(&begun_in.plan, begun_in.names.publisher(), &given_up)).await?;
+        let producer = blocking(move || {
+            let (plan, names) = (&begun_in.plan, &begun_in.names);
+            let record_bytes_max = kafka::record_bytes_max(plan, &names.topic);
+            Transactional::new(plan, names.publisher(), record_bytes_max, &given_up)
+        });
+        let producer = producer.await?;
         let producer = Arc::new(Producer(Mutex::new(Some(producer))));
         let (looked, held_back) = (Instant::now(), HeldBack::default());
         Ok(KafkaPublisher { inner: inner.clone(), election, producer, room: 0, looked, held_back })

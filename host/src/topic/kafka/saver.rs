@@ -179,7 +179,7 @@ impl Writing {
     fn transact(&mut self, saves: &[Saving]) -> Result<(), Failed> {
         let given_up = &self.assignment.closed;
         if self.producer.is_none() {
-            let begun = Transactional::new(&self.inner.plan, &self.inner.names.saver(), given_up);
+            let begun = Transactional::new(&self.inner.plan, &self.inner.names.saver(), self.inner.letter_bytes_max, given_up);
             self.producer = Some(begun.map_err(|error| match error {
                 Error::Fenced => Failed::Fenced,
                 other => Failed::Broken(other.to_string()),

@@ -59,9 +59,15 @@ pub(super) fn native(headers: &[Header]) -> OwnedHeaders {
 }
 
 impl Transactional {
-    /// Begins in the name of `id`: whoever had it is fenced, and what it left open is over. Given up when `given_up` is set.
-    pub(super) fn new(plan: &KafkaPlan, id: &str, given_up: &AtomicBool) -> Result<Transactional, Error> {
-        let config = kafka::transactional(plan, id);
+    /// Begins in the name of `id`: whoever had it is fenced, and what it left open is over. Given up when `given_up` is set. Its topics take
+    /// records of so many bytes.
+    pub(super) fn new(
+        plan: &KafkaPlan,
+        id: &str,
+        record_bytes_max: usize,
+        given_up: &AtomicBool,
+    ) -> Result<Transactional, Error> {
+        let config = kafka::within(kafka::transactional(plan, id), record_bytes_max);
         let producer: ThreadedProducer<Logs> =
             config.create_with_context(Logs).map_err(|error| fatal("make a Kafka producer", &error))?;
         let transactional = Transactional { producer };
