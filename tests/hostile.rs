@@ -2,7 +2,8 @@
 //! `hostile/prelude.wat`. The host lives, the right record becomes the dead letter, and nobody else notices.
 //!
 //! Verdicts: `refused <why>` before a record is read; `blamed <why>` is the fate of the evil records; `harmless` of none, `all <why>` of every
-//! one; `either` where chance decides which evil record it is. Other directives: `limits`, `world` (what it imports), `exports`, `form`; a line
+//! one; `either` where chance decides which evil record it is. Other directives: `logged <least> <most>
+//! <text>`, how many lines of the log hold a text; `limits`, `world` (what it imports), `exports`, `form`; a line
 //! `;; repeat <n>: <text>` stands for n of them.
 
 mod support;
@@ -38,6 +39,16 @@ fn run(guest: &Guest) -> Result<(), String> {
     let (verdict, why) = guest.verdict();
     let answer = pipeline.run_until_idle();
     safe_to_print(&answer)?;
+    for said in guest.directives("logged") {
+        let mut parts = said.splitn(3, ' ');
+        let mut bound = || parts.next().and_then(|bound| bound.parse::<usize>().ok()).expect("two bounds and a text");
+        let (least, most) = (bound(), bound());
+        let text = parts.next().expect("a text");
+        let lines = answer.stderr.lines().filter(|line| line.contains(text)).count();
+        if !(least..=most).contains(&lines) {
+            return Err(format!("{lines} lines say {text:?}:\n{}", answer.stderr));
+        }
+    }
     if answer.exit == 2 && matches!(verdict, "refused" | "either") {
         let told = answer.envelope["result"].to_string();
         return match told.contains(&why.escape_default().to_string()) || told.contains(why) {

@@ -2,6 +2,8 @@
 ;; verdict: harmless
 ;; world: import wasi:logging/logging@0.1.0-draft;
 ;; limits: batch-time=20s
+;; logged: 64 128  info did stage=guest context=did
+;; logged: 1 2 more lines of this call are not shown
 (import "wasi:logging/logging@0.1.0-draft" "log" (func $log (param i32 i32 i32 i32 i32)))
 
 (func $evil (param $rows i32) (param $columns i32)

@@ -1,5 +1,6 @@
 ;; It logs colours, a bell, a forged line and a script.
 ;; verdict: harmless
+;; logged: 1 2  info \u{1b}[31mred\u{7}\n2026-01-01 ERROR forged\u{1b}]0;title\u{7}<script>alert(1)</script>
 ;; world: import wasi:logging/logging@0.1.0-draft;
 (import "wasi:logging/logging@0.1.0-draft" "log" (func $log (param i32 i32 i32 i32 i32)))
 

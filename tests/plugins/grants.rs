@@ -1,7 +1,8 @@
 //! What a plugin reaches is what its stage grants: origins over HTTP, directories to read, variables; nothing else, by no way around.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::collections::BTreeSet;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::mpsc::{self, Receiver};
@@ -18,13 +19,18 @@ use super::rows;
 use crate::support::guests;
 
 const OUTWARD: &str = "tests/guests/outward";
+const PROBER: &str = "tests/guests/prober";
 
 /// What the guest brought back, or why it did not.
 fn errand(grants: Grants, how: &str, what: &str) -> Result<String, String> {
+    errand_of(OUTWARD, grants, how, what)
+}
+
+fn errand_of(guest: &str, grants: Grants, how: &str, what: &str) -> Result<String, String> {
     let limits = Limits { batch_time: Duration::from_secs(5), ..Limits::default() };
     let config =
         InstanceConfig { stage: "outward".to_owned(), limits, grants: Granted::new(grants), ..InstanceConfig::default() };
-    let mut instance = guests::plugin(OUTWARD).instantiate(&config).expect("the guest starts");
+    let mut instance = guests::plugin(guest).instantiate(&config).expect("the guest starts");
     let outcome = match instance.process_fields(1, &[&rows::text(&[what]), &rows::text(&[how])]) {
         Ok(outcome) => outcome,
         Err(CallError::Trap(reason)) => return Err(format!("trap: {reason}")),
@@ -138,6 +144,49 @@ fn other_origins_are_not_asked() {
     refused(granting(server.grant()), "get", &format!("http://localhost:{port}/"), "HttpRequestDenied");
     refused(other(), "get", &format!("https://api.example.com@127.0.0.1:{port}/"), "Http");
     assert!(server.asked.try_recv().is_err(), "nobody was asked");
+}
+
+#[test]
+fn a_toolchain_that_imports_sockets_opens_none() {
+    let plugin = guests::plugin(PROBER);
+    assert_eq!((plugin.language.as_str(), &plugin.wishes[..]), ("Python", &[][..]), "its sockets are taken for a habit");
+    assert!(plugin.imports.iter().any(|import| import.starts_with("wasi:sockets/tcp@")), "{:?}", plugin.imports);
+    let (listener, datagrams) =
+        (TcpListener::bind("127.0.0.1:0").expect("a port"), UdpSocket::bind("127.0.0.1:0").expect("a port"));
+    listener.set_nonblocking(true).expect("nobody waits");
+    datagrams.set_nonblocking(true).expect("nobody waits");
+    let (tcp, udp) = (listener.local_addr().expect("an address"), datagrams.local_addr().expect("an address"));
+    // Nor with what else may be granted.
+    for grants in [Grants::default(), granting(http(&format!("http://{tcp}")))] {
+        for (how, what) in [
+            ("dial", tcp.to_string()),
+            ("datagram", udp.to_string()),
+            ("name", "localhost:80".to_owned()),
+            ("listen", "127.0.0.1:0".to_owned()),
+        ] {
+            let told = errand_of(PROBER, grants.clone(), how, &what).expect_err("it is not granted");
+            assert!(told.contains("PermissionDenied") || told.contains("failed to lookup address"), "{how}: {told}");
+        }
+    }
+    let nobody = |error: std::io::Error| assert_eq!(error.kind(), ErrorKind::WouldBlock, "nobody came");
+    listener.accept().map(drop).map_err(nobody).expect_err("nobody came");
+    datagrams.recv(&mut [0; 8]).map(drop).map_err(nobody).expect_err("nobody came");
+}
+
+#[test]
+fn clocks_are_told_in_whole_milliseconds() {
+    let plugin = guests::plugin(PROBER);
+    let mut instance = plugin.instantiate(&InstanceConfig::default()).expect("the guest starts");
+    let mut told = BTreeSet::new();
+    // As long as it takes the clock to go on.
+    while told.len() < 3 {
+        let outcome = instance.process_fields(1, &[&rows::text(&[""]), &rows::text(&["clocks"])]).expect("an outcome");
+        let Values::Text(back) = &outcome.columns[0].values else { panic!("`back` is text") };
+        let text = String::from_utf8(back.get(0).to_vec()).expect("text");
+        let clocks: Vec<u128> = text.split(' ').map(|nanos| nanos.parse().expect("a number")).collect();
+        assert!(clocks.iter().all(|nanos| nanos.is_multiple_of(1_000_000)), "{text}");
+        told.insert(clocks[1]);
+    }
 }
 
 #[test]

@@ -19,6 +19,7 @@ use super::outcome;
 use super::sandbox::{Call, Ctx, Interrupted};
 use super::state::StageState;
 use super::{CallError, FieldsOutcome, Incoming, InstanceConfig, MessageOutcome, World};
+use crate::config::units::size_text;
 use crate::record::{Column, Contract};
 
 /// The longest that `start` may compute, whatever the stage's own limit is: a large guest sets itself up here.
@@ -218,9 +219,13 @@ fn blame(store: &Store<Ctx>, error: wasmtime::Error) -> CallError {
         };
     }
     let mut reason = error.root_cause().to_string();
-    // The runtime's words for its two tables of handles.
+    let limits = &store.data().used.limits;
+    // The runtime's words for its two tables of handles, and for what is copied between guest and host.
     if reason.contains("no free keys") || reason.contains("handle limit") {
-        reason = format!("holds more than {} handles", store.data().used.limits.handles);
+        reason = format!("holds more than {} handles", limits.handles);
+    } else if reason.contains("fuel allocated for hostcalls") {
+        let most = size_text(limits.output_bytes);
+        reason = format!("hands over more than {most} in one call; `limits.output` of its stage gives it more");
     }
     let last_words = store.data().log.last_words();
     CallError::Trap(super::log::printable(&if last_words.is_empty() { reason } else { format!("{last_words} ({reason})") }))
