@@ -1,13 +1,14 @@
 //! A component that is not all there, put under the watcher of a running host: whatever length it has, the old code goes on.
 //! What is cut within the names at the end is whole as a plugin, and no part of this.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::cuts::{boundaries, lengths};
+use crate::cuts::{boundaries, every, lengths, some};
 use crate::support::host::{Host, Pipeline};
 use crate::support::{guests, wait_for};
 
@@ -47,7 +48,7 @@ fn refused(host: &Host) -> u64 {
 
 /// Every length is looked at by itself: the next is put there when the last one has been refused.
 #[track_caller]
-fn none_is_swapped_in(plugin: &str, random: u64, around: bool) {
+fn none_is_swapped_in(plugin: &str, choose: impl FnOnce(&[u8], &BTreeSet<usize>) -> BTreeSet<usize>) {
     let dir = TempDir::new().expect("make a folder");
     let component = fs::read(guests::component(plugin)).expect("read the component");
     let path = dir.path().join("enrich.wasm");
@@ -58,10 +59,7 @@ fn none_is_swapped_in(plugin: &str, random: u64, around: bool) {
     let mut host = pipeline.start("run", &["--watch"]);
     host.ready(&pipeline.store("prefixes"));
     let (boundaries, complete_from) = boundaries(&component);
-    let mut lengths = lengths(&component, &boundaries, random);
-    if !around {
-        lengths.retain(|length| boundaries.contains(length) || !boundaries.iter().any(|at| at.abs_diff(*length) <= 8));
-    }
+    let mut lengths = choose(&component, &boundaries);
     lengths.retain(|length| *length < complete_from);
     for (known, length) in (0..).zip(&lengths) {
         replace(&path, &component[..*length]);
@@ -83,22 +81,29 @@ fn none_is_swapped_in(plugin: &str, random: u64, around: bool) {
     assert!(lengths.len() > 100, "this test looks at nothing");
 }
 
+const RANDOM: u64 = 2_000;
+
 #[test]
 fn of_a_rust_component() {
-    none_is_swapped_in("plugins/enrich-user", 2_000, true);
+    none_is_swapped_in("plugins/enrich-user", |component, boundaries| lengths(component, boundaries, RANDOM));
 }
 
 #[test]
 fn of_a_javascript_component() {
     if guests::has_tool("TIDEMILL_COMPONENTIZE_QJS", "componentize-qjs") {
-        none_is_swapped_in("plugins/enrich-user-js", 1_000, true);
+        none_is_swapped_in("plugins/enrich-user-js", |component, boundaries| lengths(component, boundaries, RANDOM));
     }
 }
 
-/// 20 MB are written, read and hashed for each: fewer of them.
+/// 18 MB are written, read and hashed for each: the boundaries, and fewer of the others unless `TIDEMILL_PREFIXES=all`.
 #[test]
 fn of_a_python_component() {
     if guests::has_tool("TIDEMILL_COMPONENTIZE_PY", "componentize-py") {
-        none_is_swapped_in("plugins/enrich-user-python", 100, false);
+        none_is_swapped_in("plugins/enrich-user-python", |component, boundaries| {
+            let near = |length: &usize| boundaries.iter().any(|at| at.abs_diff(*length) <= 8);
+            let mut lengths = some(component, boundaries, if every() { RANDOM } else { 100 });
+            lengths.retain(|length| every() || boundaries.contains(length) || !near(length));
+            lengths
+        });
     }
 }

@@ -30,11 +30,18 @@ pub fn boundaries(component: &[u8]) -> (BTreeSet<usize>, usize) {
     (boundaries, complete_from)
 }
 
-/// Around each boundary, and so many at random (seed printed, `TIDEMILL_PREFIX_SEED` repeats a run); every one with `TIDEMILL_PREFIXES=all`.
+/// Whether `TIDEMILL_PREFIXES=all` is asked for.
+pub fn every() -> bool {
+    std::env::var("TIDEMILL_PREFIXES").is_ok_and(|which| which == "all")
+}
+
+/// Those of [`some`]; every one with `TIDEMILL_PREFIXES=all`.
 pub fn lengths(component: &[u8], boundaries: &BTreeSet<usize>, random: u64) -> BTreeSet<usize> {
-    if std::env::var("TIDEMILL_PREFIXES").is_ok_and(|which| which == "all") {
-        return (0..component.len()).collect();
-    }
+    if every() { (0..component.len()).collect() } else { some(component, boundaries, random) }
+}
+
+/// Around each boundary, and so many at random (seed printed, `TIDEMILL_PREFIX_SEED` repeats a run).
+pub fn some(component: &[u8], boundaries: &BTreeSet<usize>, random: u64) -> BTreeSet<usize> {
     let mut lengths: BTreeSet<usize> =
         boundaries.iter().flat_map(|at| at.saturating_sub(AROUND)..=at + AROUND).filter(|at| *at < component.len()).collect();
     let given = std::env::var("TIDEMILL_PREFIX_SEED").ok().map(|seed| seed.parse().expect("TIDEMILL_PREFIX_SEED is a number"));
