@@ -91,6 +91,22 @@ fn sinks_and_source_are_restarted_in_place() {
     live.edit("records-per-poll = 60", "records-per-poll = 90");
     live.receipt("restarted", 1);
     live.flows(200);
+    let generation = live.generation();
+    live.edit("partitions = 3", "partitions = 3\nretention = \"30d\"");
+    let restarted = live.receipt("restarted", 2);
+    assert!(restarted["reason"].as_str().is_some_and(|why| why.starts_with("topic changed")), "{restarted}");
+    assert_eq!(live.generation(), generation, "it is the same code");
+    live.flows(200);
+    // What cannot be opened changes nothing, and nothing is drained for it.
+    let folder = live.scene.dir.path().join("folder");
+    fs::create_dir(&folder).unwrap();
+    let other = format!("[[sink]]\nname = \"other\"\nat = \"file:{}\"\n\n[dead-letters]", folder.display());
+    live.edit("[dead-letters]", &other);
+    let refused = live.receipt("refused", 0);
+    assert!(refused["reason"].as_str().is_some_and(|why| why.starts_with("sinks changed: open a sink: ")), "{refused}");
+    live.flows(200);
+    assert_eq!((live.count("restarted"), live.status()["sinks"].as_array().map(Vec::len)), (3, Some(1)));
+    live.edit(&other, "[dead-letters]");
     // Stages are swapped live after it as before.
     live.swap("next");
     live.flows(200);
@@ -98,7 +114,7 @@ fn sinks_and_source_are_restarted_in_place() {
     let rows = live.scene.store().rows("SELECT what FROM \"jobs.done\" ORDER BY number DESC LIMIT 1");
     assert_eq!(rows[0]["what"], Cell::Text("keep".to_owned()));
     live.edit("mark = \"mark\"\nwhat = \"do\"\n", "mark = \"mark\"\n");
-    live.receipt("restarted", 2);
+    live.receipt("restarted", 3);
     live.finish();
 }
 
