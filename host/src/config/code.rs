@@ -77,6 +77,7 @@ pub const TABLE_MISSING: &str = "TM083";
 pub const COLUMN_MISSING: &str = "TM084";
 pub const COLUMN_DIFFERS: &str = "TM085";
 pub const KEY_DIFFERS: &str = "TM086";
+pub const DATACENTER_MISSING: &str = "TM087";
 
 /// What is wrong with these is not in the file.
 pub const OF_THE_ENVIRONMENT: &[&str] = &[CLUSTER_UNREACHABLE, CLUSTER_REFUSES, BROKER_UNREACHABLE, BROKER_REFUSES];

@@ -133,11 +133,14 @@ fn told_by_the_verbs(address: &str) {
     let no_user = "the cluster of sink `rows` refuses: the cluster wants a user and a password";
     let no_datacenter = "sink `rows`: no node is in data centre `datacenter2`; there is: datacenter1";
     let cases = [
-        (String::new(), Some((":6:6", no_user, "username = { env = \"NAME\" }"))),
-        (user("wrong"), Some((":8:12", "the cluster of sink `rows` refuses: ", "of a user that may read the schema and write"))),
+        (String::new(), Some((3, "TM081", ":6:6", no_user, "username = { env = \"NAME\" }"))),
+        (
+            user("wrong"),
+            Some((3, "TM081", ":8:12", "the cluster of sink `rows` refuses: ", "of a user that may read the schema and write")),
+        ),
         (
             user("cassandra") + "datacenter = \"datacenter2\"\n",
-            Some((":10:14", no_datacenter, "name one of those, or leave `datacenter` out")),
+            Some((2, "TM087", ":10:14", no_datacenter, "name one of those, or leave `datacenter` out")),
         ),
         (user("cassandra") + "datacenter = \"datacenter1\"\n", None),
     ];
@@ -151,9 +154,9 @@ fn told_by_the_verbs(address: &str) {
         let said = |verb| said(dir.path(), address, verb);
         let ((checked, check), (_, doctor)) = (said(&["check", "--connect"]), said(&["doctor"]));
         match wrong {
-            Some((place, message, way)) => {
-                assert_eq!(checked, 3, "{check}");
-                for part in [&format!("error[TM081]: {message}"), &format!("pipeline.toml{place}"), way] {
+            Some((exit, code, place, message, way)) => {
+                assert_eq!(checked, exit, "{check}");
+                for part in [&format!("error[{code}]: {message}"), &format!("pipeline.toml{place}"), way] {
                     assert!(check.contains(part), "{part} is not said: {check}");
                 }
                 assert!(doctor.contains("✗ connections ") && doctor.contains(message) && doctor.contains(way), "{doctor}");

@@ -24,7 +24,7 @@ pub(in crate::sink) async fn check(plan: &SinkPlan, hosts: &[String], table: &st
         Err(Fault::Elsewhere(reason)) => {
             let message = format!("sink `{}`: {reason}", plan.name);
             let help = "name one of those, or leave `datacenter` out";
-            return vec![Diagnostic::error(code::CLUSTER_REFUSES, message).at(at("datacenter")).help(help)];
+            return vec![Diagnostic::error(code::DATACENTER_MISSING, message).at(at("datacenter")).help(help)];
         }
         Err(Fault::Row(reason) | Fault::Invalid(reason) | Fault::Refused(reason) | Fault::Table(reason)) => {
             let key = if plan.cluster.credentials.is_some() { "username" } else { "at" };
