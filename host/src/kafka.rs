@@ -1,6 +1,7 @@
 //! How a client of a Kafka cluster is made: its settings, where its logs go, and what its errors mean.
 
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
@@ -15,6 +16,8 @@ use crate::config::plan::KafkaPlan;
 
 /// How long one question to the cluster may take.
 pub const ASK_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often the log says that brokers are out of reach.
+const OUTAGE_TOLD_EVERY: Duration = Duration::from_secs(10);
 /// How long a transaction may stand open: readers wait so long behind a host that died in one.
 const TRANSACTION_TIMEOUT_MS: &str = "10000";
 /// The longest that librdkafka takes: whether a record is too large is for the topic to say.
@@ -119,7 +122,12 @@ impl ClientContext for Logs {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::warn!(target: "kafka", "{error}: {reason}");
+        let outage = matches!(code(&error), Some(RDKafkaErrorCode::AllBrokersDown | RDKafkaErrorCode::BrokerTransportFailure));
+        if outage && !tells_outage() {
+            tracing::debug!(target: "kafka", "{error}: {reason}");
+        } else {
+            tracing::warn!(target: "kafka", "{error}: {reason}");
+        }
     }
 }
 
@@ -132,8 +140,20 @@ impl ProducerContext for Logs {
     fn delivery(&self, _: &DeliveryResult<'_>, (): ()) {}
 }
 
+/// Whether it is time to say again that brokers are out of reach: every client says it of every broker, several times a second.
+fn tells_outage() -> bool {
+    static TOLD: Mutex<Option<Instant>> = Mutex::new(None);
+    let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
+    let again = told.is_none_or(|at| at.elapsed() >= OUTAGE_TOLD_EVERY);
+    if again {
+        *told = Some(Instant::now());
+    }
+    again
+}
+
 pub fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
     match level {
+        _ if facility == "FAIL" && !tells_outage() => tracing::debug!(target: "kafka", "{facility}: {message}"),
         // A property that is a producer's is ignored by a consumer: a pipeline file has one list for both.
         // What becomes of a transaction is heard by who makes it: one that a rebalance refuses is as it should be.
         _ if matches!(facility, "CONFWARN" | "TXNERR") => tracing::debug!(target: "kafka", "{facility}: {message}"),
