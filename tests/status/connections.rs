@@ -77,7 +77,8 @@ fn crowd(at: SocketAddr) -> Vec<TcpStream> {
 #[test]
 fn a_crowd_that_neither_speaks_nor_reads_costs_a_running_host_no_more_than_its_bounds() {
     let pipeline = Pipeline::of_users(10_000_000);
-    let host = pipeline.run();
+    // At a pace: a stream at full speed fills its own queues and caches meanwhile.
+    let host = Running::start(&pipeline.file(), &["--set", "source.every=10ms"]);
     let (at, pid) = (host.address, host.pid());
     let status = || get(at, "/api/status").json();
     let emitted = |status: &serde_json::Value| status["totals"]["emitted"].as_u64().unwrap();
