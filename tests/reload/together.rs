@@ -92,6 +92,16 @@ fn changed(receipt: &Value) -> Vec<&str> {
     receipt["changes"].as_array().unwrap().iter().filter_map(|change| change["stage"].as_str()).collect()
 }
 
+/// Both components are in force, in one generation; so many receipts tell of the way there.
+#[track_caller]
+fn both_end_as_one_generation(live: Live, before: u64, receipts: usize) {
+    let applied = live.receipt("applied", 0);
+    assert_eq!((changed(&applied), applied["generation"].as_u64()), (vec!["first", "second"], Some(before + 1)), "{applied}");
+    wait_for("a record of the new chain", || last(&live)["out"].as_i64());
+    assert_eq!((live.receipts().len(), live.generation()), (receipts, before + 1));
+    end(live);
+}
+
 #[test]
 fn components_that_are_replaced_at_once_end_as_one_generation() {
     let live = chain();
@@ -104,11 +114,7 @@ fn components_that_are_replaced_at_once_end_as_one_generation() {
     fs::write(dir.join("two/second.wasm"), hands_on("between", "out", "int")).unwrap();
     symlink("two", dir.join("fresh")).unwrap();
     fs::rename(dir.join("fresh"), dir.join("now")).unwrap();
-    let applied = live.receipt("applied", 0);
-    assert_eq!((changed(&applied), applied["generation"].as_u64()), (vec!["first", "second"], Some(before + 1)), "{applied}");
-    wait_for("a record of the new chain", || last(&live)["out"].as_i64());
-    assert_eq!((live.receipts().len(), live.generation()), (1, before + 1));
-    end(live);
+    both_end_as_one_generation(live, before, 1);
 }
 
 #[test]
@@ -123,11 +129,7 @@ fn components_that_only_fit_together_and_are_saved_one_after_the_other_end_as_on
     live.flows(40);
     assert!(last(&live)["out"].is_string() && live.generation() == before);
     save(&dir.join("second.wasm"), &hands_on("between", "out", "int"));
-    let applied = live.receipt("applied", 0);
-    assert_eq!((changed(&applied), applied["generation"].as_u64()), (vec!["first", "second"], Some(before + 1)), "{applied}");
-    wait_for("a record of the new chain", || last(&live)["out"].as_i64());
-    assert_eq!((live.receipts().len(), live.generation()), (2, before + 1));
-    end(live);
+    both_end_as_one_generation(live, before, 2);
 }
 
 #[test]
