@@ -28,7 +28,7 @@ pub(super) struct ClusterArgs {
     /// Records of each topic that goes to Cassandra
     #[arg(long, value_name = "COUNT", default_value_t = 200_000)]
     rows: u64,
-    /// Partitions of each of these topics
+    /// Partitions of each of these topics, as in 1,2,4
     #[arg(long, value_name = "COUNT", value_delimiter = ',', default_values_t = [1, 2, 4])]
     partitions: Vec<u32>,
     /// How often the contenders take turns
