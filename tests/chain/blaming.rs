@@ -140,14 +140,19 @@ fn retry_never_blames() {
     assert_eq!(calls.load(Ordering::Relaxed) - before, 1, "the search ends at once");
 }
 
-#[test]
-fn a_trap_costs_the_instance_and_no_more() {
-    let doubles = Doubles::default().fields("stage", &["a:text"], &["b:text"], |call, rows, columns| {
+/// Traps on the payload `bad`.
+fn trapping() -> Doubles {
+    Doubles::default().fields("stage", &["a:text"], &["b:text"], |call, rows, columns| {
         match texts(columns[0])[0].as_deref() == Some("bad") {
             true => Err(CallError::Trap("boom".to_owned())),
             false => copy(call, rows, columns),
         }
-    });
+    })
+}
+
+#[test]
+fn a_trap_costs_the_instance_and_no_more() {
+    let doubles = trapping();
     let instances = doubles.instances.clone();
     let mut chain = doubles.chain(&["b:text"], false, NullValue::Reject);
     let good = batch(&[r#"{"a":"good"}"#]);
@@ -155,4 +160,24 @@ fn a_trap_costs_the_instance_and_no_more() {
     assert!(chain.process(&batch(&[r#"{"a":"bad"}"#])).is_err());
     assert!(chain.process(&good).is_ok());
     assert_eq!(instances.load(Ordering::Relaxed), 2);
+}
+
+#[test]
+fn where_one_has_trapped_the_next_place_is_taken_by_an_instance_that_is_there() {
+    let doubles = trapping();
+    let instances = doubles.instances.clone();
+    let mut chain = doubles.chain(&["b:text"], false, NullValue::Reject);
+    let (good, bad) = (batch(&[r#"{"a":"good"}"#]), batch(&[r#"{"a":"bad"}"#]));
+    let made = || instances.load(Ordering::Relaxed);
+    chain.restock();
+    assert_eq!(made(), 1, "who never traps needs none");
+    for traps in 1..4 {
+        assert!(chain.process(&bad).is_err());
+        let before = made();
+        assert!(chain.process(&good).is_ok());
+        assert_eq!(made() - before, u64::from(traps == 1), "only the first one is waited for");
+        chain.restock();
+        chain.restock();
+        assert_eq!(made() - before, if traps == 1 { 2 } else { 1 }, "one is in reserve");
+    }
 }

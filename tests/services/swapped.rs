@@ -4,7 +4,6 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use serde_json::Value;
 use tidemill::crash;
 
 use crate::scene::{Scene, Services, delivers};
@@ -39,18 +38,14 @@ fn nothing_is_lost_or_torn_over_two_hundred_swaps_under_load() {
     let mut host = pipeline.start("run", &["--watch"]);
     host.ready(&scene.store_dir());
     let begun = Instant::now();
-    let (mut memory, mut boundaries) = (Vec::with_capacity(swaps()), Vec::with_capacity(swaps()));
+    let mut memory = Vec::with_capacity(swaps());
     for swap in 1..=swaps() {
         let (before, _) = at(&host);
         scene.jobs.swap(MARKS[swap % MARKS.len()]);
         let (_, rows) =
             wait_for(&format!("swap {swap} to serve:\n{}", host.log()), || Some(at(&host)).filter(|now| now.0 > before));
         wait_for("the new code to be given records", || (at(&host).1 > rows).then_some(()));
-        // They are decided before their boundary is saved, and written after it.
-        let is_saved = |status: &Value| status["swaps"]["last-boundary-ms"].as_f64().is_some_and(|took| took > 0.0);
-        let status = wait_for("a boundary to be saved", || Some(host.status()).filter(is_saved));
-        memory.push(status["rss-bytes"].as_u64().expect("the memory"));
-        boundaries.push(status["swaps"]["last-boundary-ms"].as_f64().expect("a time"));
+        memory.push(host.status()["rss-bytes"].as_u64().expect("the memory"));
     }
     let took = begun.elapsed();
     let status = host.status();
@@ -79,12 +74,10 @@ fn nothing_is_lost_or_torn_over_two_hundred_swaps_under_load() {
         times.sort_by(f64::total_cmp);
         format!("{name} p50 {:.2}, p99 {:.2}", times[times.len() / 2], times[times.len() * 99 / 100])
     };
-    let mut times = Vec::from(["took-ms", "compile-ms", "pause-ms"].map(|name| {
+    let times = ["took-ms", "compile-ms", "pause-ms"].map(|name| {
         let receipts = receipts.result()["receipts"].as_array().expect("receipts");
         spread(name, receipts.iter().filter_map(|receipt| receipt[name].as_f64()).collect())
-    }));
-    assert!(boundaries.iter().all(|took| *took > 0.0), "a boundary was saved before the first row of each: {boundaries:?}");
-    times.push(spread("boundary-ms", boundaries));
+    });
     // From when each build has served a few times, and each time as the middle of some: what is in flight comes and goes.
     let middle = |swaps: &[u64]| {
         let mut sorted = swaps.to_vec();

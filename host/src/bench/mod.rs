@@ -1,5 +1,6 @@
 //! Measurements, each beside its baseline in one run: what `tidemill bench` and the criterion benches share.
 
+mod builds;
 pub mod chain;
 pub mod cluster;
 pub mod native;

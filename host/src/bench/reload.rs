@@ -11,11 +11,12 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use tokio::sync::watch;
 
+use super::builds::{self, Builds};
 use super::pipeline::{Bench, LATENCY_RECORDS_PER_SECOND, NAME, TABLE, append_paced, cannot, fill};
 use super::{Sorted, median};
 use crate::config::{self, LoadOptions};
 use crate::pipeline::{self, Live, Options, Watching, prepare};
-use crate::plugin::{Engine, component_path};
+use crate::plugin::Engine;
 use crate::status::Reporter;
 use crate::status::swap::{Outcome, Receipt};
 use crate::store::{Store, swaps};
@@ -63,47 +64,11 @@ pub struct Alternating {
     pub swaps: usize,
 }
 
-/// Two builds that do the same, and where they take turns.
-struct Builds {
-    path: PathBuf,
-    bytes: [Vec<u8>; 2],
-    turn: usize,
-}
-
-impl Builds {
-    fn new(bench: &Bench, engine: &Engine) -> Result<Builds, String> {
-        let from = component_path(&bench.plugins.join("enrich-user"));
-        let built = std::fs::read(&from).map_err(|error| format!("read {}: {error}", from.display()))?;
-        // A custom section called `b` makes it another component.
-        let bytes = [0, 1].map(|build| [&built[..], &[0, 3, 1, b'b', build]].concat());
-        for bytes in &bytes {
-            engine.load(bytes).map_err(|error| error.to_string())?;
-        }
-        let mut builds = Builds { path: bench.dir.join("enrich.wasm"), bytes, turn: 0 };
-        builds.save()?;
-        Ok(builds)
-    }
-
-    /// The other one is renamed into place.
-    fn save(&mut self) -> Result<Instant, String> {
-        self.turn ^= 1;
-        let fresh = self.path.with_extension("fresh");
-        std::fs::write(&fresh, &self.bytes[self.turn]).map_err(cannot("write a component"))?;
-        let saved = Instant::now();
-        std::fs::rename(&fresh, &self.path).map_err(cannot("replace a component"))?;
-        Ok(saved)
-    }
-}
-
 impl Bench {
     /// The usual pipeline, with a component that is replaced and rows that name their generation.
     fn reload_file(&self, name: &str, partitions: u32) -> Result<PathBuf, String> {
-        let text = self.pipeline_text("", partitions)?;
-        let (before, rest) =
-            text.split_once("name = \"enrich\"\nplugin = ").ok_or("the pipeline of the bench has no stage `enrich`")?;
-        let (_, rest) = rest.split_once('\n').ok_or("the pipeline of the bench is cut short")?;
-        let rest = rest.replace("[sink.columns]", "receipts = true\n[sink.columns]");
-        let text = format!("{before}name = \"enrich\"\nplugin = \"enrich.wasm\"\n{rest}");
+        let text =
+            builds::replaced(&self.pipeline_text("", partitions)?)?.replace("[sink.columns]", "receipts = true\n[sink.columns]");
         let path = self.dir.join(format!("{name}.toml"));
         std::fs::write(&path, text).map_err(cannot("write a pipeline file"))?;
         Ok(path)
@@ -111,7 +76,7 @@ impl Bench {
 
     /// Saves so many times, each after the last one is in force.
     pub fn swaps(&self, engine: &Engine, count: usize) -> Result<Swaps, String> {
-        let mut builds = Builds::new(self, engine)?;
+        let mut builds = Builds::new(&self.plugins, &self.dir, engine)?;
         let file = self.reload_file("swaps", 1)?;
         let read = move || config::load(&file, &LoadOptions::new(&config::process_env));
         let prepared = || {
@@ -178,7 +143,7 @@ impl Bench {
 
     /// Works through filled topics, with a swap each second and without, in turns.
     pub fn alternating(&self, engine: &Engine, records: u64) -> Result<Alternating, String> {
-        let mut builds = Builds::new(self, engine)?;
+        let mut builds = Builds::new(&self.plugins, &self.dir, engine)?;
         let file = self.reload_file("alternating", 2)?;
         let (mut with, mut without, mut swapped) = (Vec::new(), Vec::new(), 0);
         for round in 0..ROUNDS {

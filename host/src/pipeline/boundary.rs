@@ -58,6 +58,13 @@ impl Course {
         self.generation = generation;
     }
 
+    /// Begins the boundary of the present generation at `next`, before any record comes; `None` where it has begun, or may not begin
+    /// there. `now` in µs.
+    pub fn begin(&mut self, next: i64, now: i64) -> Option<Boundary> {
+        let begun = self.boundaries.last().is_some_and(|last| last.generation == self.generation);
+        (self.floor <= next && !begun).then(|| self.due(next, now))
+    }
+
     /// The first offset at which a boundary may begin, none below `next` being of interest.
     pub fn floor(&self, next: i64) -> i64 {
         self.floor.max(next)
@@ -162,6 +169,23 @@ mod tests {
         // The clock goes back; a swap then takes the time that the boundary before would have used.
         course.change(2);
         assert_eq!(cut(&mut course, [2], 5), [(Boundary { first: 2, generation: 2, time: later + 1 }, vec![2])]);
+    }
+
+    #[test]
+    fn a_boundary_may_begin_before_its_first_record() {
+        let mut course = Course::resume(None, 1);
+        cut(&mut course, [0, 1], 1_000);
+        course.change(2);
+        let begun = Boundary { first: 2, generation: 2, time: 1_010 };
+        assert_eq!((course.begin(2, 1_010), course.begin(2, 1_020)), (Some(begun), None));
+        // No record came, and another swap.
+        course.change(3);
+        let instead = Boundary { generation: 3, ..begun };
+        assert_eq!(course.begin(2, 900), Some(instead));
+        assert_eq!(cut(&mut course, [5], 1_030), [(instead, vec![5])]);
+        // What a predecessor may have written is decided by its boundaries.
+        let mut course = Course::resume(Some(&position(10, 15, &[(0, 1, 100)])), 2);
+        assert_eq!(course.begin(10, 1_000), None);
     }
 
     #[test]

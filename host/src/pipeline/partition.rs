@@ -31,6 +31,8 @@ pub(super) enum Handed {
 #[allow(clippy::large_enum_variant, reason = "the queue holds two of them")]
 pub(super) enum Step {
     Decided(Decided),
+    /// What comes next is decided under it.
+    Boundary(Boundary),
     End(i64),
 }
 
@@ -119,13 +121,22 @@ impl Deciding<'_> {
             tokio::select! {
                 biased;
                 // Between two batches, also where none comes.
-                Ok(()) = self.present.changed() => self.join().await,
+                Ok(()) = self.present.changed() => self.swap().await?,
                 next = handed.recv() => match next {
                     None => return Ok(()),
                     Some(Handed::End(end)) => self.steps.send(Step::End(end)).await.map_err(|_| Stop::GivenUp)?,
                     Some(Handed::Batch(batch)) => self.batch(batch).await?,
                 },
             }
+        }
+    }
+
+    /// Lets another generation decide from here on. Its boundary need not wait for its first row to be saved.
+    async fn swap(&mut self) -> Result<(), Stop> {
+        self.join().await;
+        match self.course.begin(self.next, super::now_micros()) {
+            Some(boundary) => self.steps.send(Step::Boundary(boundary)).await.map_err(|_| Stop::GivenUp),
+            None => Ok(()),
         }
     }
 
@@ -209,7 +220,7 @@ impl Deciding<'_> {
                 () = deliver.drain.begun() => return Err(Stop::GivenUp),
                 Ok(()) = self.present.changed(), if may_give_back => {
                     self.course.give_back(first);
-                    self.join().await;
+                    self.swap().await?;
                     return Ok(Err(Arc::unwrap_or_clone(batch)));
                 }
                 () = tokio::time::sleep(pause) => {}

@@ -71,11 +71,6 @@ impl Report {
     }
 
     /// One that has stopped stays so, whatever becomes of what was in flight, until it is assigned anew or another host's.
-    /// How long rows waited until a boundary was saved.
-    pub fn boundary(&self, took: Duration) {
-        self.reporter.update(|snapshot| snapshot.swaps.last_boundary_ms = took.as_secs_f64() * 1e3);
-    }
-
     pub fn partition(&self, number: u32, change: impl FnOnce(&mut PartitionStatus)) {
         self.reporter.update(|snapshot| {
             let partition = snapshot.partitions.entry(number).or_default();

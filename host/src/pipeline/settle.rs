@@ -176,6 +176,9 @@ impl<'a> Settle<'a> {
                         while let Some(step) = next {
                             match step {
                                 Step::End(end) => self.end = Some(end),
+                                // Where all is written in the save, it is saved with its first row.
+                                Step::Boundary(boundary) if self.external => self.plan(boundary),
+                                Step::Boundary(_) => {}
                                 Step::Decided(decided) => {
                                     self.end = None;
                                     records += decided.batch.rows();
@@ -206,10 +209,30 @@ impl<'a> Settle<'a> {
         Ok(())
     }
 
-    /// In how long what is settled must be saved; `None`: nothing waits for it, or a save is under way.
+    /// In how long something must be saved; `None`: nothing waits for it, or a save is under way.
     fn save_due(&self) -> Option<Duration> {
-        let waits = self.waiting.from.is_some() && self.begun.is_none();
-        waits.then(|| self.saved_at.map_or(Duration::ZERO, |at| self.deliver.save_every.saturating_sub(at.elapsed())))
+        if self.begun.is_some() {
+            return None;
+        }
+        if self.external && !self.holds_boundaries() {
+            return Some(Duration::ZERO);
+        }
+        let left = || self.saved_at.map_or(Duration::ZERO, |at| self.deliver.save_every.saturating_sub(at.elapsed()));
+        self.waiting.from.is_some().then(left)
+    }
+
+    /// Saves must hold this boundary from now on.
+    fn plan(&mut self, boundary: Boundary) {
+        if !self.planned.contains(&boundary) {
+            self.planned.retain(|planned| planned.first < boundary.first);
+            self.planned.push_back(boundary);
+            self.deliver.report.partition(self.number, |status| status.boundary_ms = 0.0);
+        }
+    }
+
+    /// Whether the position that was saved last holds them: they are planned in order, and saved together.
+    fn holds_boundaries(&self) -> bool {
+        self.planned.back() == self.position.boundaries.last()
     }
 
     /// Tells how far everything is settled and saved.
@@ -225,10 +248,7 @@ impl<'a> Settle<'a> {
     async fn write(&mut self, mut decided: Decided, writing: &mut Writing<'a>) -> Result<(), Stop> {
         let Some(end) = decided.batch.offsets().last().map(|last| last + 1) else { return Ok(()) };
         let ticket = self.tracker.hand_out(end);
-        if !self.planned.contains(&decided.boundary) {
-            self.planned.retain(|planned| planned.first < decided.boundary.first);
-            self.planned.push_back(decided.boundary);
-        }
+        self.plan(decided.boundary);
         self.deliver.report.decided(&decided);
         let latest = self.deliver.report.latest(&decided.bound);
         let mut joined = Vec::new();
@@ -278,13 +298,18 @@ impl<'a> Settle<'a> {
 
     /// Saves boundary and `reach` before rows up to `end` are written where the save is not.
     async fn raise(&mut self, end: i64) -> Result<(), Stop> {
-        if end <= self.position.reach && self.boundaries(self.tracker.next()) == self.position.boundaries {
+        let is_saved = |settle: &Settle<'a>| end <= settle.position.reach && settle.holds_boundaries();
+        if is_saved(self) {
             return Ok(());
         }
         crash::point("before-boundary");
         let began = Instant::now();
-        self.save(self.ahead(end)).await?;
-        self.deliver.report.boundary(began.elapsed());
+        // What is under way may do it.
+        self.end_save().await?;
+        if !is_saved(self) {
+            self.save(self.ahead(end)).await?;
+        }
+        self.deliver.report.partition(self.number, |status| status.boundary_ms = began.elapsed().as_secs_f64() * 1e3);
         crash::point("after-boundary");
         Ok(())
     }
@@ -337,7 +362,8 @@ impl<'a> Settle<'a> {
             crash::point("before-dead-letter");
         }
         crash::point("before-save");
-        self.begin_save(if self.external { self.ahead(next) } else { self.position.reach.max(next) });
+        let first = self.planned.back().map_or(next, |boundary| boundary.first.max(next));
+        self.begin_save(if self.external { self.ahead(first) } else { self.position.reach.max(next) });
     }
 
     /// What lies between the last record and the end are no records: transaction markers, and what compaction removed.

@@ -250,6 +250,7 @@ impl Work<Job> for Worker {
             }
         };
         let _ = reply.send(decide(&mut chain, &states, batch, boundary, generation));
+        chain.restock();
         if self.chains.len() >= CHAINS_MAX {
             self.chains.clear();
         }

@@ -219,16 +219,13 @@ impl<S: Subscriber> Layer<S> for Lines {
             return self.logs.push(line);
         }
         let clock = clock(line.at_ms);
-        // A closed stderr must not end the host.
-        let _ = match self.colour {
-            true => writeln!(
-                io::stderr(),
-                "\u{1b}[2m{clock}\u{1b}[0m \u{1b}[{colour}m{level:>5}\u{1b}[0m {} \u{1b}[2m{}\u{1b}[0m",
-                line.text,
-                line.from
-            ),
-            false => writeln!(io::stderr(), "{clock} {level:>5} {} ({})", line.text, line.from),
+        let Line { text, from, .. } = &line;
+        let whole = match self.colour {
+            true => format!("\u{1b}[2m{clock}\u{1b}[0m \u{1b}[{colour}m{level:>5}\u{1b}[0m {text} \u{1b}[2m{from}\u{1b}[0m\n"),
+            false => format!("{clock} {level:>5} {text} ({from})\n"),
         };
+        // In one piece, since nothing is buffered on the way. A closed stderr must not end the host.
+        let _ = io::stderr().write_all(whole.as_bytes());
         self.logs.push(line);
     }
 }

@@ -139,11 +139,12 @@ fn values(name: &str, snapshot: &Snapshot) -> Vec<(Vec<String>, f64)> {
         }
         "tidemill_swap_seconds" if snapshot.swaps.last_took_ms > 0.0 => {
             let swaps = &snapshot.swaps;
+            let boundary = snapshot.partitions.values().map(|partition| partition.boundary_ms).fold(0.0, f64::max);
             let parts = [
                 ("whole", swaps.last_took_ms),
                 ("compile", swaps.last_compile_ms),
                 ("pause", swaps.last_pause_ms),
-                ("boundary", swaps.last_boundary_ms),
+                ("boundary", boundary),
             ];
             parts.into_iter().map(|(part, ms)| (vec![part.to_owned()], ms / 1e3)).collect()
         }

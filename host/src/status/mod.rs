@@ -117,6 +117,8 @@ pub struct PartitionStatus {
     pub lag: i64,
     pub generation: u64,
     pub figures: Figures,
+    /// How long its rows waited until its latest boundary was saved; 0 where it was saved before they came, or is saved with them.
+    pub boundary_ms: f64,
     /// `delivering`, `idle`, `backing off`, `stopped`, `elsewhere`.
     pub state: String,
     pub last_error: Option<String>,

@@ -132,8 +132,6 @@ pub struct SwapFigures {
     pub last_took_ms: f64,
     pub last_compile_ms: f64,
     pub last_pause_ms: f64,
-    /// How long a partition's rows waited until its latest boundary was saved; 0 where boundaries are saved with the rows.
-    pub last_boundary_ms: f64,
 }
 
 impl SwapFigures {

@@ -5,18 +5,18 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Instant;
 
 use super::bisect::{Calls, Part, Whole, search};
 use super::input::Input;
+use super::instances::{Instances, Tried};
 use super::parked::Parked;
 use super::plan::{ChainPlan, FieldsStage, Segment};
 use super::project::{Projected, Unfit, absent};
 use super::sample::{Following, Sampling};
-use super::stage::{StageFactory, StageInstance};
+use super::stage::StageFactory;
 use super::{Error, StageFigures, Transformed};
 use crate::config::plan::NullValue;
-use crate::plugin::{CallError, Entries, FieldsOutcome, Incoming, MessageOutcome, StageState, States};
+use crate::plugin::{CallError, FieldsOutcome, Incoming, MessageOutcome, StageState, States};
 use crate::record::{Batch, Column, Columns, Message, Rejection, RowOutcome};
 
 /// A chain with instances of its own. Not shared: each worker has one, and so has the search for a record to blame.
@@ -25,21 +25,6 @@ pub struct Chain {
     stages: Instances,
     /// With the number of the generation.
     sampling: Option<(Arc<Sampling>, u64)>,
-}
-
-/// The instances of a chain's stages; one that trapped is gone until the next call.
-struct Instances {
-    factory: Arc<dyn StageFactory>,
-    instances: Vec<Option<Box<dyn StageInstance>>>,
-    figures: Vec<StageFigures>,
-    /// What the stages keep for the partition of the present batch.
-    states: Vec<StageState>,
-}
-
-/// An outcome, and what its call has set: nothing counts before the outcome does.
-struct Tried<T> {
-    outcome: T,
-    set: Entries,
 }
 
 /// What to do when a call fails.
@@ -54,14 +39,8 @@ enum Failing {
 impl Chain {
     /// Starts every stage; an error names the stage that cannot be.
     pub fn new(plan: Arc<ChainPlan>, factory: Arc<dyn StageFactory>) -> Result<Chain, Error> {
-        let mut instances = Vec::with_capacity(plan.stages.len());
-        for (at, stage) in plan.stages.iter().enumerate() {
-            let instance = factory.instance(at).map_err(|reason| Error::Retry { stage: stage.clone(), reason })?;
-            instances.push(Some(instance));
-        }
-        let figures = vec![StageFigures::default(); plan.stages.len()];
-        let states = vec![StageState::default(); plan.stages.len()];
-        Ok(Chain { plan, stages: Instances { factory, instances, figures, states }, sampling: None })
+        let stages = Instances::start(factory, &plan.stages)?;
+        Ok(Chain { plan, stages, sampling: None })
     }
 
     /// Lets people follow some of its records.
@@ -84,6 +63,11 @@ impl Chain {
     /// ([`StageState::keep_batch`]); what the batch before set and nobody kept is undone first.
     pub fn process_with(&mut self, states: &mut States, batch: &Batch) -> Result<Transformed, Error> {
         self.run(states, batch, Failing::Stops)
+    }
+
+    /// Starts what takes the place of the next instance that traps, where one has. For when nobody waits.
+    pub fn restock(&mut self) {
+        self.stages.restock();
     }
 
     fn run(&mut self, states: &mut States, batch: &Batch, failing: Failing) -> Result<Transformed, Error> {
@@ -117,44 +101,6 @@ pub fn blame_with(chain: &mut Chain, states: &mut States, batch: &Batch, failed:
         Some(Error::Retry { .. }) | None => None,
     };
     chain.run(states, batch, Failing::IsSearched { known })
-}
-
-impl Instances {
-    fn call<T>(
-        &mut self,
-        stage: usize,
-        call: impl FnOnce(&mut dyn StageInstance) -> Result<T, CallError>,
-    ) -> Result<Tried<T>, CallError> {
-        let begun = Instant::now();
-        let mut instance = match self.instances[stage].take() {
-            Some(instance) => instance,
-            None => self.factory.instance(stage).map_err(CallError::Retry)?,
-        };
-        instance.swap_state(&mut self.states[stage]);
-        let result = call(&mut *instance);
-        instance.swap_state(&mut self.states[stage]);
-        let set = self.states[stage].take_call();
-        let figures = &mut self.figures[stage];
-        figures.calls += 1;
-        figures.nanos += begun.elapsed().as_nanos() as u64;
-        figures.memory_bytes = instance.memory_bytes();
-        figures.table_elements = instance.table_elements();
-        figures.slowest_call = figures.slowest_call.max(instance.call_time());
-        match &result {
-            Ok(_) | Err(CallError::Retry(_) | CallError::Failed(_)) if !instance.wants_recycling() => {
-                self.instances[stage] = Some(instance);
-            }
-            Ok(_) | Err(CallError::Retry(_) | CallError::Failed(_)) => {}
-            // After a trap the whole store is dead.
-            Err(_) => figures.traps += 1,
-        }
-        result.map(|outcome| Tried { outcome, set })
-    }
-
-    /// The outcome of a call counts, and what it set.
-    fn keep<T>(&mut self, stage: usize, tried: &mut Tried<T>) {
-        self.states[stage].keep_call(std::mem::take(&mut tried.set));
-    }
 }
 
 /// A record that is rejected: which, by whom, why.
@@ -560,7 +506,7 @@ impl Calls for FieldsCalls<'_> {
     }
 
     fn renew(&mut self) {
-        self.stages.instances[self.stage] = None;
+        self.stages.renew(self.stage);
     }
 }
 
@@ -587,6 +533,6 @@ impl Calls for MessagesCalls<'_> {
     }
 
     fn renew(&mut self) {
-        self.stages.instances[self.stage] = None;
+        self.stages.renew(self.stage);
     }
 }

@@ -3,6 +3,7 @@
 mod bisect;
 mod chain;
 mod input;
+mod instances;
 mod kinds;
 mod parked;
 mod path;

@@ -3,6 +3,7 @@
 
 mod moments;
 mod native;
+mod swaps;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -11,7 +12,7 @@ use std::time::{Duration, Instant};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
-use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
+use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
 use scylla::client::PoolSize;
 use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
@@ -25,6 +26,7 @@ use crate::record::Message;
 use crate::source::generator::Seed;
 
 pub use self::moments::{Latency, Restart};
+pub use self::swaps::{Boundaries, Spread};
 
 const KEYSPACE: &str = "tidemill_bench";
 const TABLE: &str = "tidemill_bench.users";
@@ -34,6 +36,8 @@ const IN_FLIGHT: usize = 256;
 const CONNECTIONS: std::num::NonZeroUsize = std::num::NonZeroUsize::new(2).expect("two");
 /// Longest without a record.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Where a pace is kept.
+const RECORDS_PER_SECOND: u64 = 1_000;
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// What is measured with what.
@@ -168,7 +172,7 @@ impl Bench {
     pub fn hosts(&self, topic: &Filled, into: Into, hosts: usize) -> Result<Through, String> {
         let (name, file) = self.pipeline(topic, into)?;
         let data = |host: usize| self.dir.join(format!("{name}-{host}"));
-        let mut hosts = (0..hosts).map(|at| self.start(&file, &data(at))).collect::<Result<Vec<_>, _>>()?;
+        let mut hosts = (0..hosts).map(|at| self.start(&file, &data(at), &[])).collect::<Result<Vec<_>, _>>()?;
         let addresses = (hosts.iter_mut().enumerate()).map(|(at, host)| host.ready(&data(at).join(&name)));
         let addresses = addresses.collect::<Result<Vec<_>, _>>()?;
         let (mut began, mut before, mut changed) = (Instant::now(), 0, Instant::now());
@@ -229,9 +233,9 @@ impl Bench {
         Ok((name, file))
     }
 
-    fn start(&self, file: &Path, data: &Path) -> Result<Host, String> {
+    fn start(&self, file: &Path, data: &Path, more: &[&str]) -> Result<Host, String> {
         let mut command = Command::new(&self.program);
-        command.arg("run").arg(file).arg("--data").arg(data).args(["--port", "0", "--quiet"]);
+        command.arg("run").arg(file).arg("--data").arg(data).args(["--port", "0", "--quiet"]).args(more);
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn();
         Ok(Host(child.map_err(cannot("start the host"))?))
     }
@@ -242,7 +246,7 @@ impl Bench {
         config
     }
 
-    fn producer(&self, linger_ms: &str) -> Result<ThreadedProducer<rdkafka::producer::DefaultProducerContext>, String> {
+    fn producer(&self, linger_ms: &str) -> Result<ThreadedProducer<DefaultProducerContext>, String> {
         let mut config = self.client();
         config.set("linger.ms", linger_ms).set("partitioner", "murmur2_random");
         config.create().map_err(cannot("make a producer"))
@@ -325,15 +329,40 @@ impl Through {
 
 /// Rows that a host's sink has taken.
 fn rows(address: &str) -> Result<u64, String> {
+    let status = status(address)?;
+    status["sinks"][0]["rows"].as_u64().ok_or_else(|| format!("no rows in the host's status: {status}"))
+}
+
+fn status(address: &str) -> Result<Value, String> {
     let answer = get(address, "/api/status").map_err(cannot("ask the host"))?;
     let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
-    let status: Value = serde_json::from_str(body).map_err(|error| format!("read the host's status: {error}: {answer}"))?;
-    status["sinks"][0]["rows"].as_u64().ok_or_else(|| format!("no rows in the host's status: {status}"))
+    serde_json::from_str(body).map_err(|error| format!("read the host's status: {error}: {answer}"))
 }
 
 fn end(host: &mut Host, signal: rustix::process::Signal) -> Result<(), String> {
     rustix::process::kill_process(rustix::process::Pid::from_child(&host.0), signal).map_err(cannot("end the host"))?;
     host.0.wait().map(drop).map_err(cannot("wait for the host"))
+}
+
+/// Generated users, 1,000 a second, until `sent` has enough of them.
+fn produce_paced(
+    producer: &ThreadedProducer<DefaultProducerContext>,
+    topic: &str,
+    mut sent: impl FnMut(u64, Message, Instant) -> bool,
+) -> Result<(), String> {
+    let seed = Seed::new(topic);
+    let began = Instant::now();
+    for number in 0.. {
+        let message = user(&seed, number);
+        std::thread::sleep(Duration::from_micros(number * 1_000_000 / RECORDS_PER_SECOND).saturating_sub(began.elapsed()));
+        let at = Instant::now();
+        send(producer, topic, &message)?;
+        if !sent(number, message, at) {
+            break;
+        }
+    }
+    // Dropping it would purge what is queued.
+    producer.flush(PATIENCE).map_err(cannot("produce"))
 }
 
 fn send<C: rdkafka::producer::ProducerContext<DeliveryOpaque = ()>>(

@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::producer::Producer;
 use rustix::process::Signal;
 use scylla::client::session::Session;
 use scylla::statement::prepared::PreparedStatement;
@@ -12,11 +11,9 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use super::{Bench, Filled, Host, Into, PATIENCE, TABLE, cannot, end, native, send, user};
+use super::{Bench, Filled, Host, Into, PATIENCE, RECORDS_PER_SECOND, TABLE, cannot, end, native, produce_paced};
 use crate::bench::{Sorted, median};
-use crate::source::generator::Seed;
 
-const RECORDS_PER_SECOND: u64 = 1_000;
 /// One record of so many is looked for: looking costs Cassandra as much as writing.
 const LOOKED_FOR: u64 = 10;
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
@@ -61,26 +58,17 @@ impl Bench {
         let records = LEAD_IN + seconds.max(1) * RECORDS_PER_SECOND;
         let topic = Filled { records, ..self.topic(1)? };
         let (name, file) = self.pipeline(&topic, Into::Cassandra)?;
-        let host = if by_host { Some(self.start(&file, &self.dir.join(&name))?) } else { None };
+        let host = if by_host { Some(self.start(&file, &self.dir.join(&name), &[])?) } else { None };
         let producer = self.producer("0")?;
-        let seed = Seed::new(&topic.name);
         let (sender, mut sent) = mpsc::unbounded_channel();
         let to = topic.name.clone();
         let produce = move || {
-            let began = Instant::now();
-            for number in 0..records {
-                let message = user(&seed, number);
-                std::thread::sleep(
-                    Duration::from_micros(number * 1_000_000 / RECORDS_PER_SECOND).saturating_sub(began.elapsed()),
-                );
-                let at = Instant::now();
-                send(&producer, &to, &message)?;
+            produce_paced(&producer, &to, |number, message, at| {
                 if number >= LEAD_IN && number.is_multiple_of(LOOKED_FOR) {
                     let _ = sender.send((message.key.unwrap_or_default(), at));
                 }
-            }
-            // Dropping it would purge what is queued.
-            producer.flush(PATIENCE).map_err(cannot("produce"))
+                number + 1 < records
+            })
         };
         let times = self.runtime.block_on(async {
             let session = std::sync::Arc::new(self.session().await?);
@@ -113,13 +101,13 @@ impl Bench {
         let (name, file) = self.pipeline(topic, Into::Cassandra)?;
         let data = self.dir.join(&name);
         let asking: BaseConsumer = self.client().set("group.id", &name).create().map_err(cannot("make a consumer"))?;
-        let mut host = self.start(&file, &data)?;
+        let mut host = self.start(&file, &data, &[])?;
         until(&mut host, || Ok(self.committed(&asking, topic)? > 0))?;
         let before = members(&asking, &name)?;
         end(&mut host, signal)?;
         let committed = self.committed(&asking, topic)?;
         let began = Instant::now();
-        let mut host = self.start(&file, &data)?;
+        let mut host = self.start(&file, &data, &[])?;
         until(&mut host, || Ok(members(&asking, &name)?.iter().any(|member| !before.contains(member))))?;
         let let_in = began.elapsed();
         until(&mut host, || Ok(self.committed(&asking, topic)? > committed))?;

@@ -16,7 +16,7 @@ use crate::bench::pipeline::{COLUMNS, cannot};
 use crate::bench::process_time;
 
 impl Bench {
-    fn consumer(&self, group: &str) -> rdkafka::ClientConfig {
+    pub(super) fn consumer(&self, group: &str) -> rdkafka::ClientConfig {
         let mut config = self.client();
         config
             .set("group.id", group)

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use rustix::process::Signal;
 use serde_json::{Map, Value, json};
 
-use crate::bench::cluster::{Bench, Compared, Into, Latency, Through};
+use crate::bench::cluster::{Bench, Compared, Into, Latency, Spread, Through};
 use crate::cli::{Done, Exit, Failure, OrExit, Output};
 
 /// Records of the topic that Cassandra is warmed with, at most.
@@ -34,6 +34,9 @@ pub(super) struct ClusterArgs {
     /// How often the contenders take turns
     #[arg(long, value_name = "COUNT", default_value_t = 3)]
     rounds: usize,
+    /// Swaps that are timed with each count of partitions, about one a second
+    #[arg(long, value_name = "COUNT", default_value_t = 100)]
+    swaps: usize,
     /// Seconds of the measurement at 1,000 records/s
     #[arg(long, value_name = "SECONDS", default_value_t = 20)]
     seconds: u64,
@@ -52,6 +55,8 @@ enum Part {
     Latency,
     /// End of a host to the first commit of the next one
     Restart,
+    /// Boundaries of swaps, at 1,000 records/s
+    Swaps,
 }
 
 pub(super) fn run(args: ClusterArgs, out: &Output) -> Result<Done, Failure> {
@@ -73,7 +78,7 @@ pub(super) fn run(args: ClusterArgs, out: &Output) -> Result<Done, Failure> {
         tell(out, "null", &compared);
         results.insert("null".to_owned(), json!(compared));
     }
-    if wants(Part::Cassandra) || wants(Part::Latency) || wants(Part::Restart) {
+    if wants(Part::Cassandra) || wants(Part::Latency) || wants(Part::Restart) || wants(Part::Swaps) {
         let topic = bench.fill(1, args.rows.min(WARM_ROWS)).map_err(failed)?;
         let rates = bench.warm(&topic).map_err(failed)?;
         let shown: Vec<String> = rates.iter().map(|rate| format!("{rate:.0}")).collect();
@@ -97,12 +102,32 @@ pub(super) fn run(args: ClusterArgs, out: &Output) -> Result<Done, Failure> {
             }
         }
         bench.forget(topic);
+        if wants(Part::Swaps) {
+            results.insert("swaps".to_owned(), swaps(&bench, &args, out)?);
+        }
         if wants(Part::Cassandra) {
             results.insert("cassandra".to_owned(), cassandra(&bench, &args, out).map_err(failed)?);
         }
     }
     drop(progress);
     Ok(Done::new("measured the cluster", Value::Object(results)))
+}
+
+fn swaps(bench: &Bench, args: &ClusterArgs, out: &Output) -> Result<Value, Failure> {
+    let engine = crate::cli::inspect::engine()?;
+    out.line("a swap each second at 1,000 records/s: rows wait until its boundary is saved");
+    let mut all = Vec::with_capacity(args.partitions.len());
+    for partitions in &args.partitions {
+        let measured = bench.boundaries(&engine, *partitions, args.swaps.max(1));
+        let measured = measured.map_err(|reason| Failure::new(Exit::Failed, reason))?;
+        let spread = |what: &str, Spread { p50_ms, p99_ms, max_ms }: &Spread| {
+            out.line(format!("  {what:<38} p50 {p50_ms:.2} ms  p99 {p99_ms:.2} ms  max {max_ms:.2} ms"));
+        };
+        spread(&format!("tidemill, partitions: {partitions}"), &measured.waited);
+        spread("one transaction of bare clients", &measured.transaction);
+        all.push(measured);
+    }
+    Ok(json!(all))
 }
 
 fn cassandra(bench: &Bench, args: &ClusterArgs, out: &Output) -> Result<Value, String> {

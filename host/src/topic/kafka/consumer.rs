@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::assignment::Assignment;
 use super::reading::Reading;
 use super::saver::{self, KafkaSaver, Request};
-use super::transaction::Transactional;
+use super::turns::Turns;
 use super::{Inner, blocking};
 use crate::topic::{Consumer, Error, Event, Saver, Window};
 
@@ -39,11 +39,8 @@ impl KafkaConsumer {
             earlier.close();
         }
         let (begun_in, given_up) = (inner.clone(), assignment.clone());
-        let producer = blocking(move || {
-            Transactional::new(&begun_in.plan, &begun_in.names.saver(), begun_in.letter_bytes_max, &given_up.closed)
-        });
-        let producer = producer.await?;
-        let requests = saver::start(inner.clone(), assignment.clone(), producer)?;
+        let producers = blocking(move || Turns::begin(&begun_in, &begun_in.names.host, &given_up.closed)).await?;
+        let requests = saver::start(inner.clone(), assignment.clone(), producers)?;
         // What is in flight is bounded by the window of each partition; events about them are few.
         let (sender, events) = mpsc::channel(inner.partitions as usize * (window.batches_ahead + 3) + 16);
         let (ending, ended) = oneshot::channel();

@@ -18,6 +18,7 @@ mod reading;
 mod saver;
 mod take_over;
 mod transaction;
+mod turns;
 mod view;
 
 use std::collections::BTreeMap;

@@ -48,13 +48,11 @@ impl Names {
         format!("{}.source", self.pipeline)
     }
 
-    /// The same over restarts, so that a restart ends its own open transaction at once.
-    pub(super) fn saver(&self) -> String {
-        self.saver_of(&self.host)
-    }
-
-    pub(super) fn saver_of(&self, host: &str) -> String {
-        format!("{}-{host}", self.pipeline)
+    /// Those that a host saves under, the same over restarts, so that a restart ends its own open transactions at once.
+    pub(super) fn savers(&self, host: &str) -> [String; 2] {
+        let one = format!("{}-{host}", self.pipeline);
+        let other = format!("{one}-2");
+        [one, other]
     }
 
     /// Whoever begins with it fences the one that polled before.

@@ -1,7 +1,7 @@
 //! Saves: positions, dead letters and boundaries, with the offsets of the group, in one transaction (invariants 1 and 4). The broker
 //! refuses it when this host has left the group.
 //!
-//! One thread has the producer. It takes all saves that wait into one transaction, and answers them together.
+//! One thread has the producers. It takes all saves that wait into one transaction, and answers them together.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -12,7 +12,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::assignment::Assignment;
 use super::names::{self, POSITION, Side};
-use super::transaction::{Failed, Record, Transactional};
+use super::transaction::{Failed, Record};
+use super::turns::Turns;
 use super::view::Held;
 use super::{Inner, letters};
 use crate::record::Header;
@@ -89,7 +90,7 @@ impl Saver for KafkaSaver {
 pub(super) struct Writing {
     inner: Arc<Inner>,
     assignment: Arc<Assignment>,
-    producer: Option<Transactional>,
+    producers: Option<Turns>,
     /// Of each partition held: its dead letters and in how many parts each is.
     letters: HashMap<u32, BTreeMap<i64, u32>>,
     /// Of each partition held: its boundaries as they are in the control topic.
@@ -99,14 +100,10 @@ pub(super) struct Writing {
 }
 
 /// Starts the thread; it ends with the last sender.
-pub(super) fn start(
-    inner: Arc<Inner>,
-    assignment: Arc<Assignment>,
-    producer: Transactional,
-) -> Result<mpsc::Sender<Request>, Error> {
+pub(super) fn start(inner: Arc<Inner>, assignment: Arc<Assignment>, producers: Turns) -> Result<mpsc::Sender<Request>, Error> {
     let (sender, requests) = mpsc::channel(REQUESTS_MAX);
     let (letters, boundaries, topic_ids) = (HashMap::new(), HashMap::new(), HashMap::new());
-    let writing = Writing { inner, assignment, producer: Some(producer), letters, boundaries, topic_ids };
+    let writing = Writing { inner, assignment, producers: Some(producers), letters, boundaries, topic_ids };
     std::thread::Builder::new()
         .name("kafka-saver".to_owned())
         .spawn(move || writing.run(requests))
@@ -178,14 +175,13 @@ impl Writing {
 
     fn transact(&mut self, saves: &[Saving]) -> Result<(), Failed> {
         let given_up = &self.assignment.closed;
-        if self.producer.is_none() {
-            let begun = Transactional::new(&self.inner.plan, &self.inner.names.saver(), self.inner.letter_bytes_max, given_up);
-            self.producer = Some(begun.map_err(|error| match error {
+        if self.producers.is_none() {
+            let begun = Turns::begin(&self.inner, &self.inner.names.host, given_up);
+            self.producers = Some(begun.map_err(|error| match error {
                 Error::Fenced => Failed::Fenced,
                 other => Failed::Broken(other.to_string()),
             })?);
         }
-        let Some(producer) = &self.producer else { return Err(Failed::Broken("no producer".to_owned())) };
         // It left the group: the partitions are about to be taken away.
         let Some(group) = self.assignment.group() else { return Err(Failed::Aborted("not in the group".to_owned())) };
         let mut written = Vec::new();
@@ -204,16 +200,17 @@ impl Writing {
             headers: &written.headers,
             timestamp: None,
         });
-        let outcome = producer.publish(given_up, records, Some((&offsets, &group)));
+        let Some(producers) = &mut self.producers else { return Err(Failed::Broken("no producer".to_owned())) };
+        let outcome = producers.take().publish(given_up, records, Some((&offsets, &group)));
         match &outcome {
             Err(Failed::Broken(reason)) => {
-                tracing::warn!(target: "kafka", "the producer that saves positions is made anew: {reason}");
-                self.producer = None;
+                tracing::warn!(target: "kafka", "the producers that save positions are made anew: {reason}");
+                self.producers = None;
             }
             // The coordinator gave it up while this host stood still, or a second process has a copy of this store.
             Err(Failed::Fenced) => {
-                tracing::warn!(target: "kafka", "the producer that saves positions was fenced and is made anew");
-                self.producer = None;
+                tracing::warn!(target: "kafka", "the producers that save positions were fenced and are made anew");
+                self.producers = None;
             }
             _ => {}
         }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::Inner;
 use super::names::Side;
-use super::transaction::Transactional;
+use super::turns::Turns;
 use crate::topic::{Boundary, Error, Position};
 
 /// A save takes much less.
@@ -72,7 +72,7 @@ fn catch_up(inner: &Inner, partitions: &[u32], given_up: &AtomicBool) -> Result<
     let others = partitions.iter().filter_map(|partition| held.get(partition)).map(|held| held.host.as_str());
     for host in others.filter(|host| *host != inner.names.host).collect::<BTreeSet<_>>() {
         tracing::info!(target: "kafka", "host {host} saved partitions {partitions:?} last: a transaction that it left open is ended");
-        if let Err(error) = Transactional::new(&inner.plan, &inner.names.saver_of(host), inner.letter_bytes_max, given_up) {
+        if let Err(error) = Turns::begin(inner, host, given_up) {
             tracing::debug!(target: "kafka", "{error}");
         }
     }
