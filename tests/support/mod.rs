@@ -36,11 +36,14 @@ pub fn wait_for<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
 #[track_caller]
 pub fn wait_within<T>(patience: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let until = Instant::now() + patience;
+    // Whoever asks all the time keeps a host from what he waits for.
+    let mut pause = Duration::from_millis(1);
     loop {
         if let Some(found) = look() {
             return found;
         }
         assert!(Instant::now() < until, "waited {patience:?} for {what}");
-        std::thread::sleep(Duration::from_millis(2));
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(8));
     }
 }
