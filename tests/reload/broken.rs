@@ -11,7 +11,7 @@ use crate::zoo::Guest;
 
 #[test]
 fn a_broken_save_changes_nothing_and_is_told_once() {
-    let mut live = Live::start("tests/reload/table", 20_000);
+    let mut live = Live::start("tests/reload/table", 40_000);
     let good = live.scene.marks.component("good");
     let saves: Vec<(&str, Vec<u8>)> = vec![
         ("not a WebAssembly component", b"fn main() {}".to_vec()),

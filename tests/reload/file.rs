@@ -82,8 +82,7 @@ fn a_broken_file_changes_nothing_and_its_diagnostics_are_told() {
 
 #[test]
 fn sinks_and_source_are_restarted_in_place() {
-    // Up to 4,500 a second, for as long as all of this takes on a busy machine.
-    let mut live = Live::start(TABLE, 100_000);
+    let mut live = Live::start(TABLE, 40_000);
     let process = live.host.pid();
     live.edit("mark = \"mark\"\n", "mark = \"mark\"\nwhat = \"do\"\n");
     let restarted = live.receipt("restarted", 0);
