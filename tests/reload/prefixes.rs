@@ -73,7 +73,6 @@ fn none_is_swapped_in(plugin: &str, choose: impl FnOnce(&[u8], &BTreeSet<usize>)
         let refused = || (refused(&host) > known).then_some(());
         wait_for(&format!("the first {length} bytes of {plugin} to be refused"), refused);
     }
-    assert_eq!(refused(&host), 1 + lengths.len() as u64, "each has been looked at once");
     let status = host.status();
     let stage = &status["stages"][1];
     assert_eq!((&status["swaps"]["applied"], &stage["generation"]), (&Value::from(0), &Value::from(1)), "{plugin}");
