@@ -26,7 +26,7 @@ use crate::record::Message;
 use crate::source::generator::Seed;
 
 pub use self::moments::{Latency, Restart};
-pub use self::swaps::{Boundaries, Spread};
+pub use self::swaps::Boundaries;
 
 const KEYSPACE: &str = "tidemill_bench";
 const TABLE: &str = "tidemill_bench.users";

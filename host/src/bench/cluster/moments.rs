@@ -21,11 +21,11 @@ const LOOK_AGAIN: Duration = Duration::from_millis(1);
 const LEAD_IN: u64 = 10 * RECORDS_PER_SECOND;
 const ASK_EVERY: Duration = Duration::from_millis(3);
 
-/// From the call that produces a record to the moment its row can be read; that is tried again every millisecond.
+/// How long something that was measured so many times takes.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Latency {
-    pub records: usize,
+    pub count: usize,
     pub p50_ms: f64,
     pub p99_ms: f64,
     pub max_ms: f64,
@@ -53,7 +53,8 @@ impl Bench {
         Ok((Latency::median(&tidemill), Latency::median(&native)))
     }
 
-    /// At 1,000 records/s over one partition, by a plain producer that waits for nothing.
+    /// From the call that produces a record to the moment its row can be read, which is tried again every millisecond; at 1,000 records/s over
+    /// one partition, by a plain producer that waits for nothing.
     fn latency(&self, by_host: bool, seconds: u64) -> Result<Latency, String> {
         let records = LEAD_IN + seconds.max(1) * RECORDS_PER_SECOND;
         let topic = Filled { records, ..self.topic(1)? };
@@ -92,8 +93,7 @@ impl Bench {
         host.map_or(Ok(()), |mut host| end(&mut host, Signal::TERM))?;
         self.remove(&name);
         self.forget(topic);
-        let (records, times) = (times.len(), Sorted::of(times));
-        Ok(Latency { records, p50_ms: times.at(0.5), p99_ms: times.at(0.99), max_ms: times.at(1.0) })
+        Ok(Latency::of(times))
     }
 
     /// Ends a host at work with a signal and starts it again. After a kill the group lets it in when the dead one's session ends.
@@ -127,10 +127,16 @@ impl Bench {
 }
 
 impl Latency {
+    /// `times` in ms.
+    pub(super) fn of(times: Vec<f64>) -> Latency {
+        let (count, times) = (times.len(), Sorted::of(times));
+        Latency { count, p50_ms: times.at(0.5), p99_ms: times.at(0.99), max_ms: times.at(1.0) }
+    }
+
     fn median(of: &[Latency]) -> Latency {
         let middle = |figure: fn(&Latency) -> f64| median(&mut of.iter().map(figure).collect::<Vec<_>>());
         Latency {
-            records: of.iter().map(|latency| latency.records).sum(),
+            count: of.iter().map(|latency| latency.count).sum(),
             p50_ms: middle(|latency| latency.p50_ms),
             p99_ms: middle(|latency| latency.p99_ms),
             max_ms: of.iter().map(|latency| latency.max_ms).fold(0.0, f64::max),

@@ -11,8 +11,7 @@ use rustix::process::Signal;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Bench, Into, LOOK_EVERY, PATIENCE, cannot, end, produce_paced, status};
-use crate::bench::Sorted;
+use super::{Bench, Into, LOOK_EVERY, Latency, PATIENCE, cannot, end, produce_paced, status};
 use crate::bench::builds::{self, Builds};
 use crate::plugin::Engine;
 
@@ -31,24 +30,9 @@ pub struct Boundaries {
     pub partitions: u32,
     pub swaps: usize,
     /// How long the rows of each partition waited; 0 where they came later.
-    pub waited: Spread,
+    pub waited: Latency,
     /// Baseline, between the swaps: one transaction of a bare client over two topics and the offset of a group.
-    pub transaction: Spread,
-}
-
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct Spread {
-    pub p50_ms: f64,
-    pub p99_ms: f64,
-    pub max_ms: f64,
-}
-
-impl Spread {
-    fn of(times: Vec<f64>) -> Spread {
-        let times = Sorted::of(times);
-        Spread { p50_ms: times.at(0.5), p99_ms: times.at(0.99), max_ms: times.at(1.0) }
-    }
+    pub transaction: Latency,
 }
 
 impl Bench {
@@ -101,7 +85,7 @@ impl Bench {
         self.remove(&name);
         self.forget(topic);
         bare.names.iter().for_each(|name| self.remove(name));
-        Ok(Boundaries { partitions, swaps, waited: Spread::of(waited), transaction: Spread::of(transactions) })
+        Ok(Boundaries { partitions, swaps, waited: Latency::of(waited), transaction: Latency::of(transactions) })
     }
 }
 

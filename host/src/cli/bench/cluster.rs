@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use rustix::process::Signal;
 use serde_json::{Map, Value, json};
 
-use crate::bench::cluster::{Bench, Compared, Into, Latency, Spread, Through};
+use crate::bench::cluster::{Bench, Compared, Into, Latency, Through};
 use crate::cli::{Done, Exit, Failure, OrExit, Output};
 
 /// Records of the topic that Cassandra is warmed with, at most.
@@ -28,7 +28,7 @@ pub(super) struct ClusterArgs {
     /// Records of each topic that goes to Cassandra
     #[arg(long, value_name = "COUNT", default_value_t = 200_000)]
     rows: u64,
-    /// Partitions of each of these topics, as in 1,2,4
+    /// Partitions of each of these topics and of those in which swaps are timed, as in 1,2,4
     #[arg(long, value_name = "COUNT", value_delimiter = ',', default_values_t = [1, 2, 4])]
     partitions: Vec<u32>,
     /// How often the contenders take turns
@@ -55,7 +55,7 @@ enum Part {
     Latency,
     /// End of a host to the first commit of the next one
     Restart,
-    /// Boundaries of swaps, at 1,000 records/s
+    /// How long rows wait for the boundary of a swap, at 1,000 records/s
     Swaps,
 }
 
@@ -86,9 +86,8 @@ pub(super) fn run(args: ClusterArgs, out: &Output) -> Result<Done, Failure> {
         if wants(Part::Latency) {
             let (tidemill, native) = bench.latencies(args.seconds, args.rounds).map_err(failed)?;
             out.line("produced to readable, 1,000 records/s");
-            for (who, Latency { p50_ms, p99_ms, max_ms, .. }) in [("tidemill", &tidemill), ("bare clients, native", &native)] {
-                out.line(format!("  {who:<38} p50 {p50_ms:.2} ms  p99 {p99_ms:.2} ms  max {max_ms:.2} ms"));
-            }
+            took(out, "tidemill", &tidemill);
+            took(out, "bare clients, native", &native);
             results.insert("latency".to_owned(), json!({ "tidemill": tidemill, "native": native }));
         }
         if wants(Part::Restart) {
@@ -120,11 +119,8 @@ fn swaps(bench: &Bench, args: &ClusterArgs, out: &Output) -> Result<Value, Failu
     for partitions in &args.partitions {
         let measured = bench.boundaries(&engine, *partitions, args.swaps.max(1));
         let measured = measured.map_err(|reason| Failure::new(Exit::Failed, reason))?;
-        let spread = |what: &str, Spread { p50_ms, p99_ms, max_ms }: &Spread| {
-            out.line(format!("  {what:<38} p50 {p50_ms:.2} ms  p99 {p99_ms:.2} ms  max {max_ms:.2} ms"));
-        };
-        spread(&format!("tidemill, partitions: {partitions}"), &measured.waited);
-        spread("one transaction of bare clients", &measured.transaction);
+        took(out, &format!("tidemill, partitions: {partitions}"), &measured.waited);
+        took(out, "one transaction of bare clients", &measured.transaction);
         all.push(measured);
     }
     Ok(json!(all))
@@ -146,6 +142,10 @@ fn cassandra(bench: &Bench, args: &ClusterArgs, out: &Output) -> Result<Value, S
         bench.forget(topic);
     }
     Ok(json!({ "one-host": all, "two-hosts": two_hosts }))
+}
+
+fn took(out: &Output, what: &str, Latency { p50_ms, p99_ms, max_ms, .. }: &Latency) {
+    out.line(format!("  {what:<38} p50 {p50_ms:.2} ms  p99 {p99_ms:.2} ms  max {max_ms:.2} ms"));
 }
 
 fn tell(out: &Output, into: &str, compared: &Compared) {
