@@ -70,6 +70,11 @@ impl Assignment {
         !self.is_closed() && self.holding().partitions.get(&partition).is_some_and(|held| held.epoch == epoch)
     }
 
+    /// Partitions that are held.
+    pub(super) fn count(&self) -> usize {
+        self.holding().partitions.len()
+    }
+
     /// All below `next` is settled: more may be handed out.
     pub(super) fn settled(&self, partition: u32, epoch: u64, next: i64) {
         let mut holding = self.holding();

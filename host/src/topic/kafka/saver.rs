@@ -5,6 +5,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use rdkafka::{Offset, TopicPartitionList};
@@ -23,6 +25,8 @@ use crate::topic::{Boundary, Error, Save, Saver, StoredState};
 const REQUESTS_MAX: usize = 256;
 /// Saves of one transaction.
 const SAVES_MAX: usize = 64;
+/// How long the boundary of a swap waits for those of the other partitions: whose comes later waits for a transaction more.
+const GATHER: Duration = Duration::from_millis(1);
 /// Boundaries that one save may clear away, and receipts.
 const CLEARED_MAX: usize = 100;
 
@@ -104,7 +108,7 @@ pub(super) fn start(inner: Arc<Inner>, assignment: Arc<Assignment>, producers: T
     let (sender, requests) = mpsc::channel(REQUESTS_MAX);
     let (letters, boundaries, topic_ids) = (HashMap::new(), HashMap::new(), HashMap::new());
     let writing = Writing { inner, assignment, producers: Some(producers), letters, boundaries, topic_ids };
-    std::thread::Builder::new()
+    thread::Builder::new()
         .name("kafka-saver".to_owned())
         .spawn(move || writing.run(requests))
         .map_err(|error| Error::Fatal(format!("start the thread that saves positions: {error}")))?;
@@ -125,6 +129,7 @@ impl Writing {
         let mut saves: Vec<Saving> = Vec::new();
         while let Some(first) = requests.blocking_recv() {
             let mut next = Some(first);
+            let mut gathered = Duration::ZERO;
             while let Some(request) = next {
                 match request {
                     Request::Save(saving) => saves.push(saving),
@@ -140,9 +145,20 @@ impl Writing {
                     }
                 }
                 next = if saves.len() < SAVES_MAX { requests.try_recv().ok() } else { None };
+                while next.is_none() && gathered < GATHER && self.others_follow(&saves) {
+                    thread::sleep(GATHER / 4);
+                    gathered += GATHER / 4;
+                    next = requests.try_recv().ok();
+                }
             }
             self.save(std::mem::take(&mut saves));
         }
+    }
+
+    /// Whether one of these saves is for a swap that other partitions are taking up as well.
+    fn others_follow(&self, saves: &[Saving]) -> bool {
+        let begins = |saving: &Saving| !self.changed_boundaries(saving.partition, &saving.save.position.boundaries).0.is_empty();
+        saves.iter().any(begins) && (1..self.assignment.count()).contains(&saves.len())
     }
 
     fn save(&mut self, saves: Vec<Saving>) {
