@@ -36,10 +36,10 @@ pub struct Boundaries {
 }
 
 impl Bench {
-    pub fn boundaries(&self, engine: &Engine, partitions: u32, swaps: usize) -> Result<Boundaries, String> {
+    pub fn boundaries(&self, engine: &Engine, into: Into, partitions: u32, swaps: usize) -> Result<Boundaries, String> {
         let topic = self.topic(partitions)?;
         let mut builds = Builds::new(&self.plugins, &self.dir, engine)?;
-        let (name, file) = self.pipeline(&topic, Into::Cassandra)?;
+        let (name, file) = self.pipeline(&topic, into)?;
         let text = std::fs::read_to_string(&file).map_err(cannot("read a pipeline file"))?;
         std::fs::write(&file, builds::replaced(&text)?).map_err(cannot("write a pipeline file"))?;
         let data = self.dir.join(&name);

@@ -34,7 +34,7 @@ pub(super) struct ClusterArgs {
     /// How often the contenders take turns
     #[arg(long, value_name = "COUNT", default_value_t = 3)]
     rounds: usize,
-    /// Swaps that are timed with each count of partitions, about one a second
+    /// Swaps that are timed with each count of partitions and each sink, about one a second
     #[arg(long, value_name = "COUNT", default_value_t = 100)]
     swaps: usize,
     /// Seconds of the measurement at 1,000 records/s
@@ -55,7 +55,7 @@ enum Part {
     Latency,
     /// End of a host to the first commit of the next one
     Restart,
-    /// How long rows wait for the boundary of a swap, at 1,000 records/s
+    /// How long rows wait for the boundary of a swap, at 1,000 records/s to null and to Cassandra
     Swaps,
 }
 
@@ -77,6 +77,9 @@ pub(super) fn run(args: ClusterArgs, out: &Output) -> Result<Done, Failure> {
         bench.forget(topic);
         tell(out, "null", &compared);
         results.insert("null".to_owned(), json!(compared));
+    }
+    if wants(Part::Swaps) {
+        results.insert("swaps-to-null".to_owned(), swaps(&bench, &args, Into::Null, out)?);
     }
     if wants(Part::Cassandra) || wants(Part::Latency) || wants(Part::Restart) || wants(Part::Swaps) {
         let topic = bench.fill(1, args.rows.min(WARM_ROWS)).map_err(failed)?;
@@ -102,7 +105,7 @@ pub(super) fn run(args: ClusterArgs, out: &Output) -> Result<Done, Failure> {
         }
         bench.forget(topic);
         if wants(Part::Swaps) {
-            results.insert("swaps".to_owned(), swaps(&bench, &args, out)?);
+            results.insert("swaps-to-cassandra".to_owned(), swaps(&bench, &args, Into::Cassandra, out)?);
         }
         if wants(Part::Cassandra) {
             results.insert("cassandra".to_owned(), cassandra(&bench, &args, out).map_err(failed)?);
@@ -112,12 +115,13 @@ pub(super) fn run(args: ClusterArgs, out: &Output) -> Result<Done, Failure> {
     Ok(Done::new("measured the cluster", Value::Object(results)))
 }
 
-fn swaps(bench: &Bench, args: &ClusterArgs, out: &Output) -> Result<Value, Failure> {
+fn swaps(bench: &Bench, args: &ClusterArgs, into: Into, out: &Output) -> Result<Value, Failure> {
     let engine = crate::cli::inspect::engine()?;
-    out.line("a swap each second at 1,000 records/s: rows wait until its boundary is saved");
+    let sink = if into == Into::Null { "null" } else { "Cassandra" };
+    out.line(format!("a swap each second at 1,000 records/s into {sink}: rows wait until its boundary is saved"));
     let mut all = Vec::with_capacity(args.partitions.len());
     for partitions in &args.partitions {
-        let measured = bench.boundaries(&engine, *partitions, args.swaps.max(1));
+        let measured = bench.boundaries(&engine, into, *partitions, args.swaps.max(1));
         let measured = measured.map_err(|reason| Failure::new(Exit::Failed, reason))?;
         took(out, &format!("tidemill, partitions: {partitions}"), &measured.waited);
         took(out, "one transaction of bare clients", &measured.transaction);
