@@ -4,6 +4,7 @@ mod builds;
 pub mod chain;
 pub mod cluster;
 pub mod native;
+mod neighbours;
 pub mod pipeline;
 pub mod reload;
 pub mod sandbox;

@@ -167,14 +167,31 @@ impl Bench {
         ))
     }
 
-    /// Appends records one by one at their moments, and looks when each one's row can be read.
+    /// Of one partition.
     pub fn latency(&self, engine: &Engine) -> Result<Latency, String> {
-        let text = self.pipeline_text("", 1)?;
+        let paced =
+            Paced { text: self.pipeline_text("", 1)?, dir: self.dir.join("latency"), partitions: 1, seconds: self.seconds };
+        paced.latency(engine, users())
+    }
+}
+
+/// A pipeline whose records are appended one by one at their moments.
+pub(super) struct Paced {
+    pub text: String,
+    /// Of its store.
+    pub dir: PathBuf,
+    pub partitions: u32,
+    pub seconds: u64,
+}
+
+impl Paced {
+    /// Looks when each record's row can be read. `due` makes what is published when a record is due: that record, and others that become no row.
+    pub(super) fn latency(&self, engine: &Engine, due: impl Fn(u64) -> Vec<Message>) -> Result<Latency, String> {
         let options = LoadOptions::new(&config::process_env);
         let wrong = |found: Vec<config::diagnostic::Diagnostic>| format!("{} errors in the pipeline of the bench", found.len());
-        let loaded = config::read(&self.dir.join("latency.toml"), &text, &options).map_err(wrong)?;
+        let loaded = config::read(&self.dir.join("pipeline.toml"), &self.text, &options).map_err(wrong)?;
         let prepared = prepare(loaded, engine).map_err(wrong)?;
-        let store = Store::open(&self.dir.join("latency")).map_err(|error| error.to_string())?;
+        let store = Store::open(&self.dir).map_err(|error| error.to_string())?;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         let runtime = runtime.map_err(cannot("start a runtime"))?;
         let records = self.seconds.max(1) * LATENCY_RECORDS_PER_SECOND;
@@ -183,7 +200,7 @@ impl Bench {
             let running = running.await.map_err(|error| error.to_string())?;
             let begun = Instant::now();
             let visible = watch(&store, records, begun)?;
-            let acknowledged = append_paced(&store, records, begun).await?;
+            let acknowledged = append_paced(&store, self.partitions, records, begun, due).await?;
             let visible = tokio::task::spawn_blocking(move || visible.join()).await;
             let visible = visible.ok().and_then(Result::ok).ok_or("the reader of the table ended unexpectedly")??;
             running.drain();
@@ -255,10 +272,15 @@ impl Latency {
 }
 
 /// Publishes what is due, as one page; returns when each record was acknowledged.
-pub(super) async fn append_paced(store: &Store, records: u64, begun: Instant) -> Result<Vec<Duration>, String> {
-    let topic = Embedded::open(store, &topic_plan(1)).await.map_err(|error| error.to_string())?;
+pub(super) async fn append_paced(
+    store: &Store,
+    partitions: u32,
+    records: u64,
+    begun: Instant,
+    due_with: impl Fn(u64) -> Vec<Message>,
+) -> Result<Vec<Duration>, String> {
+    let topic = Embedded::open(store, &topic_plan(partitions)).await.map_err(|error| error.to_string())?;
     let mut publisher = topic.publisher().await.map_err(|error| error.to_string())?;
-    let seed = Seed::new(NAME);
     let mut acknowledged = Vec::with_capacity(records as usize);
     let mut sent = 0;
     while sent < records {
@@ -268,7 +290,7 @@ pub(super) async fn append_paced(store: &Store, records: u64, begun: Instant) ->
             tokio::time::sleep(due(sent) - now).await;
             continue;
         }
-        let page = (sent..sent + ready).map(|number| user(&seed, number)).collect();
+        let page = (sent..sent + ready).flat_map(&due_with).collect();
         publisher.publish(page, Cursor(Value::Null)).await.map_err(|error| error.to_string())?;
         sent += ready;
         acknowledged.resize(sent as usize, begun.elapsed());
@@ -278,7 +300,7 @@ pub(super) async fn append_paced(store: &Store, records: u64, begun: Instant) ->
 
 type Watching = std::thread::JoinHandle<Result<Vec<Duration>, String>>;
 
-/// Reads the table after each save, on a connection like anybody's. The partition is one and the keys differ, so row n is record n.
+/// Reads the table after each save, on a connection like anybody's. All rows are of one partition and the keys differ, so row n is record n.
 fn watch(store: &Store, records: u64, begun: Instant) -> Result<Watching, String> {
     let connection = store.reader().map_err(|error| error.to_string())?;
     let mut saved = store.saved().subscribe();
@@ -319,6 +341,12 @@ pub(super) fn user(seed: &Seed, number: u64) -> Message {
     let key = value.windows(UUID.len()).position(|at| at == UUID).and_then(|at| value.get(at + UUID.len()..at + UUID.len() + 36));
     let key = key.map(<[u8]>::to_vec);
     Message { key, value: Some(value), timestamp: jiff::Timestamp::now().as_millisecond(), headers: Vec::new() }
+}
+
+/// Users by number.
+pub(super) fn users() -> impl Fn(u64) -> Vec<Message> {
+    let seed = Seed::new(NAME);
+    move |number| vec![user(&seed, number)]
 }
 
 /// Fills the topic of a store with users.

@@ -12,7 +12,7 @@ use serde::Serialize;
 use tokio::sync::watch;
 
 use super::builds::{self, Builds};
-use super::pipeline::{Bench, LATENCY_RECORDS_PER_SECOND, NAME, TABLE, append_paced, cannot, fill};
+use super::pipeline::{Bench, LATENCY_RECORDS_PER_SECOND, NAME, TABLE, append_paced, cannot, fill, users};
 use super::{Sorted, median};
 use crate::config::{self, LoadOptions};
 use crate::pipeline::{self, Live, Options, Watching, prepare};
@@ -100,7 +100,7 @@ impl Bench {
             let records = (count + WARM_UP + RESTARTS) as u64 * LATENCY_RECORDS_PER_SECOND;
             let appending = tokio::spawn({
                 let store = store.clone();
-                async move { append_paced(&store, records, Instant::now()).await }
+                async move { append_paced(&store, 1, records, Instant::now(), users()).await }
             });
             let mut measured = Vec::with_capacity(count);
             for swap in 0..count + WARM_UP {

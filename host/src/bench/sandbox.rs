@@ -7,22 +7,19 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use super::neighbours::neighbours;
+use super::pipeline::Latency;
 use super::{Sorted, chain, median, thread_time};
 use crate::config::plan::{Limits, NullValue};
-use crate::pipeline::code::Code;
-use crate::pipeline::generation::Generation;
-use crate::pipeline::states::States;
-use crate::pipeline::worker::Workers;
 use crate::plugin::{Engine, InstanceConfig, Plugin, build_directory};
 use crate::record::{Batch, RecordRef};
-use crate::topic::{Boundary, GenerationContent};
 use crate::transform::{Chain, ChainPlan, Stage, Stages, blame};
 
 /// Rounds of what takes microseconds, and of what takes as long as its limit.
 const ROUNDS: usize = 3_000;
 const STOPS: usize = 40;
 /// What the guests that are stopped may take.
-const STOPPED_AFTER: Duration = Duration::from_millis(50);
+pub(super) const STOPPED_AFTER: Duration = Duration::from_millis(50);
 /// A batch with one record that traps.
 const BLAME_RECORDS: usize = 500;
 /// Memory that a guest fills in one piece.
@@ -56,10 +53,10 @@ pub struct Measured {
     pub fill_stopped: Spread,
     /// Baseline: how late a sleep of that length ends on this machine.
     pub sleep_late: Spread,
-    /// A batch of 100 records of one partition, decided while another partition of its lane is in a loop all the time; target twice the calm one.
-    pub neighbour_in_trouble: Spread,
-    /// Baseline: the same while that other partition is calm.
-    pub neighbour_calm: Spread,
+    /// Due → visible in the table at 1,000 records/s of one partition, while another one is in a loop all the time; target twice the calm one.
+    pub neighbour_in_trouble: Latency,
+    /// Baseline: the same while the records of that other partition are dropped at once.
+    pub neighbour_calm: Latency,
     /// Calls for a batch of 500 with one record that traps; target 12.
     pub blame_calls: u64,
     /// Baseline: one by one.
@@ -75,7 +72,7 @@ pub fn measure(engine: &Engine, plugins: &Path, guest: &Path, time: Duration) ->
     let component = build_directory(guest).map_err(|error| error.to_string())?;
     let plugin = Arc::new(engine.load_file(&component).map_err(|error| error.to_string())?);
     let (trap_to_good_call, good_call) = traps(&plugin)?;
-    let (neighbour_calm, neighbour_in_trouble) = neighbours(&plugin, time)?;
+    let (neighbour_calm, neighbour_in_trouble) = neighbours(engine, guest, time)?;
     let (bounded_us, unbounded_us) = cost_of_limits(engine, plugins, time)?;
     Ok(Measured {
         trap_to_good_call,
@@ -93,68 +90,16 @@ pub fn measure(engine: &Engine, plugins: &Path, guest: &Path, time: Duration) ->
     })
 }
 
-/// One stage that does what each record says.
-fn stage(plugin: &Arc<Plugin>, limits: Limits) -> Result<(ChainPlan, Stages), String> {
+/// A chain of one stage that does what each record says.
+fn told(plugin: &Arc<Plugin>, limits: Limits) -> Result<Chain, String> {
     let config = InstanceConfig { stage: "told".to_owned(), limits, ..InstanceConfig::default() };
     let stages = Stages::start(vec![Stage { plugin: plugin.clone(), config }])?;
     let plan = ChainPlan::new(stages.contracts(), &[], false, NullValue::Reject).map_err(|error| error.to_string())?;
-    Ok((plan, stages))
-}
-
-fn told(plugin: &Arc<Plugin>, limits: Limits) -> Result<Chain, String> {
-    let (plan, stages) = stage(plugin, limits)?;
     Chain::new(Arc::new(plan), Arc::new(stages)).map_err(|error| error.to_string())
 }
 
-/// Partition 1 beside partition 0, which is calm at first and then never comes back from a call.
-fn neighbours(plugin: &Arc<Plugin>, time: Duration) -> Result<(Spread, Spread), String> {
-    let (plan, stages) = stage(plugin, Limits { batch_time: STOPPED_AFTER, ..Limits::default() })?;
-    let content = GenerationContent { stages: Vec::new(), bindings: serde_json::Value::Null };
-    let (plan, stages) = (Arc::new(plan), Arc::new(stages));
-    let generation =
-        Arc::new(Generation::new(1, Code { content, plan, stages, sinks: Vec::new(), charts: Arc::default(), stamped: false }));
-    // One lane for both.
-    let workers = Workers::start(1, 4).map_err(|error| error.to_string())?;
-    let decide = async |partition: u32, tasks: &[&str]| {
-        let boundary = Boundary { first: 0, generation: 1, time: 0 };
-        let decided =
-            workers.decide(Arc::new(batch_of(partition, tasks)), boundary, generation.clone(), &States::default()).await;
-        decided.map(drop).map_err(|error| error.to_string())
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(|error| error.to_string())?;
-    runtime.block_on(async {
-        let mut spreads = Vec::new();
-        for task in ["ok", "spin"] {
-            let began = Instant::now();
-            let other = async {
-                while began.elapsed() < time {
-                    decide(0, &[task]).await?;
-                }
-                Ok::<_, String>(())
-            };
-            let measured = async {
-                let mut times = Vec::new();
-                while began.elapsed() < time {
-                    let begun = Instant::now();
-                    decide(1, &["ok"; 100]).await?;
-                    times.push(micros(begun.elapsed()));
-                    tokio::time::sleep(Duration::from_millis(1)).await;
-                }
-                Ok::<_, String>(times)
-            };
-            let ((), times) = tokio::try_join!(other, measured)?;
-            spreads.push(Spread::of(times));
-        }
-        Ok((spreads[0], spreads[1]))
-    })
-}
-
 fn batch(tasks: &[&str]) -> Batch {
-    batch_of(0, tasks)
-}
-
-fn batch_of(partition: u32, tasks: &[&str]) -> Batch {
-    let mut batch = Batch::new(partition);
+    let mut batch = Batch::new(0);
     for (offset, task) in (0..).zip(tasks) {
         let value = format!(r#"{{"do":"{task}","payload":"p"}}"#);
         batch.push(RecordRef { offset, timestamp: 0, key: None, value: Some(value.as_bytes()), headers: &[] });

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::{Done, Exit, Failure, OrExit, Output};
-use crate::bench::pipeline::{Bench, Throughput};
+use crate::bench::pipeline::{Bench, Latency, Throughput};
 use crate::bench::{chain, sandbox, sqlite};
 
 #[derive(clap::Args)]
@@ -174,7 +174,7 @@ struct SandboxArgs {
     /// The source of a guest that traps and loops as it is told
     #[arg(long, value_name = "DIR", default_value = "tests/guests/fault")]
     guest: PathBuf,
-    /// Seconds for the cost of limits
+    /// Seconds for the cost of limits, and for each half of the latency beside a partition in trouble
     #[arg(long, value_name = "SECONDS", default_value_t = 3)]
     seconds: u64,
 }
@@ -196,8 +196,11 @@ fn run_sandbox(args: SandboxArgs, out: &Output) -> Result<Done, Failure> {
     spread("loop stopped after its time", m.loop_stopped);
     spread("200 MiB filled at once, stopped after its time", m.fill_stopped);
     spread("  a sleep ends after its time", m.sleep_late);
-    spread("a batch of 100 beside a partition in a loop", m.neighbour_in_trouble);
-    spread("  beside one that is calm", m.neighbour_calm);
+    let latency = |what: &str, latency: &Latency| {
+        out.line(format!("{what:<44} p50 {:>9.2} ms  p99 {:>9.2} ms", latency.p50_ms, latency.p99_ms));
+    };
+    latency("due to visible beside a partition in a loop", &m.neighbour_in_trouble);
+    latency("  beside one that is calm", &m.neighbour_calm);
     out.line(format!("{:<44} {:>4}  (one by one: {})", "calls to blame 1 of 500 records", m.blame_calls, m.blame_calls_singly));
     out.line(format!(
         "{:<44} {:.3} µs  without: {:.3} µs  ratio {:.3}",
