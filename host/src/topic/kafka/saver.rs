@@ -158,7 +158,7 @@ impl Writing {
     /// Whether one of these saves is for a swap that other partitions are taking up as well.
     fn others_follow(&self, saves: &[Saving]) -> bool {
         let begins = |saving: &Saving| !self.changed_boundaries(saving.partition, &saving.save.position.boundaries).0.is_empty();
-        saves.iter().any(begins) && (1..self.assignment.count()).contains(&saves.len())
+        saves.len() < self.assignment.count().min(SAVES_MAX) && saves.iter().any(begins)
     }
 
     fn save(&mut self, saves: Vec<Saving>) {
