@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::pipeline::{LATENCY_RECORDS_PER_SECOND, Latency, NAME, Paced, TABLE, cannot};
+use super::pipeline::{Latency, NAME, Paced, TABLE, cannot};
 use super::sandbox::STOPPED_AFTER;
 use crate::plugin::Engine;
 use crate::record::Message;
 use crate::store::log::partition_of;
 
 const PARTITIONS: u32 = 2;
-/// Partition 0 has a record so often: its loop and the search for it take about as long.
-const EVERY: Duration = Duration::from_millis(100);
+/// Partition 0 has one record for so many of partition 1, each 100 ms: its loop and the search for it take about as long.
+const EVERY: u64 = 100;
 
 /// Due → visible of partition 1 while the records of partition 0 are dropped, and while each is a loop that is stopped.
 pub(super) fn neighbours(engine: &Engine, guest: &Path, time: Duration) -> Result<(Latency, Latency), String> {
@@ -29,10 +29,9 @@ pub(super) fn neighbours(engine: &Engine, guest: &Path, time: Duration) -> Resul
     );
     let beside = |task: &str| {
         let paced = Paced { text: text.clone(), dir: dir.path().join(task), partitions: PARTITIONS, seconds: time.as_secs() };
-        let every = EVERY.as_millis() as u64 * LATENCY_RECORDS_PER_SECOND / 1_000;
         paced.latency(engine, |number| {
             let mut page = vec![told(1, "ok", number)];
-            if number % every == 0 {
+            if number % EVERY == 0 {
                 page.push(told(0, task, number));
             }
             page

@@ -167,7 +167,7 @@ impl Bench {
         ))
     }
 
-    /// Of one partition.
+    /// Due → visible of one partition.
     pub fn latency(&self, engine: &Engine) -> Result<Latency, String> {
         let paced =
             Paced { text: self.pipeline_text("", 1)?, dir: self.dir.join("latency"), partitions: 1, seconds: self.seconds };
